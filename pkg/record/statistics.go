@@ -1,0 +1,179 @@
+package record
+
+import "time"
+
+// The states of a statistics document.
+const (
+	StateOpen   = "open"   // provisional: from the live feed, still changing
+	StateClosed = "closed" // a pure function of the stored records
+)
+
+// The completeness of a number.
+const (
+	Complete = "complete" // the whole span was observed
+	Partial  = "partial"  // a part of the span was observed: the number is a lower bound
+	Unknown  = "unknown"  // nothing observed the span
+)
+
+// AllChannels is the Channel of the documents that speak of the event as a whole.
+const AllChannels = "*"
+
+// Statistics is one document of the collections minutes, hours and totals: what happened on one
+// channel, or on all of an event (Channel is AllChannels), in one minute, one hour, or the event
+// so far. The same fields mean the same in each.
+type Statistics struct {
+	// ID is event, channel and, but for totals, the start in Unix seconds, joined by "/".
+	ID      string `bson:"_id"     json:"id"`
+	Event   string `bson:"event"   json:"event"`
+	Channel string `bson:"channel" json:"channel"`
+	// Time is the start of the span.
+	Time  time.Time `bson:"time"  json:"time"`
+	State string    `bson:"state" json:"state"`
+	// Epoch is the term of the rollup leader that wrote it; a lower one never replaces a higher.
+	Epoch int64 `bson:"epoch" json:"epoch"`
+	// Counted is when it was computed.
+	Counted time.Time `bson:"counted" json:"counted"`
+	// Minutes is how many closed minute documents it sums up; 1 in a minute document.
+	Minutes int `bson:"minutes" json:"minutes"`
+	// Through is the start of the last minute that it holds.
+	Through time.Time `bson:"through" json:"through"`
+
+	// Messages counts chat messages, shared-chat copies from other channels left out.
+	Messages int64 `bson:"messages" json:"messages"`
+	// SharedCopies counts those copies.
+	SharedCopies int64 `bson:"shared_copies" json:"shared_copies"`
+	// FirstMessages counts messages of chatters who had never written in the channel before.
+	FirstMessages int64    `bson:"first_messages" json:"first_messages"`
+	Chatters      Chatters `bson:"chatters"       json:"chatters"`
+	Emotes        Emotes   `bson:"emotes"         json:"emotes"`
+	// Bits is the sum of bits cheered, Cheers the number of messages with some.
+	Bits   int64 `bson:"bits"   json:"bits"`
+	Cheers int64 `bson:"cheers" json:"cheers"`
+	// Subs are new subscriptions, Resubs renewed ones, Gifts those given to others (each single
+	// one), GiftBombs the announcements of several gifts at once.
+	Subs      int64 `bson:"subs"       json:"subs"`
+	Resubs    int64 `bson:"resubs"     json:"resubs"`
+	Gifts     int64 `bson:"gifts"      json:"gifts"`
+	GiftBombs int64 `bson:"gift_bombs" json:"gift_bombs"`
+	// Raids are raids received, RaidViewers the viewers that they brought.
+	Raids       int64 `bson:"raids"        json:"raids"`
+	RaidViewers int64 `bson:"raid_viewers" json:"raid_viewers"`
+	// Notices counts every notice, those named above among them.
+	Notices  int64 `bson:"notices"  json:"notices"`
+	Bans     int64 `bson:"bans"     json:"bans"`
+	Timeouts int64 `bson:"timeouts" json:"timeouts"`
+	Deletes  int64 `bson:"deletes"  json:"deletes"`
+	Clears   int64 `bson:"clears"   json:"clears"`
+
+	Viewers  Audience `bson:"viewers"  json:"viewers"`
+	Coverage Covered  `bson:"coverage" json:"coverage"`
+}
+
+// Chatters is an approximate number of distinct chatters.
+type Chatters struct {
+	// Estimate is of a HyperLogLog sketch, and always approximate.
+	Estimate int64 `bson:"estimate" json:"estimate"`
+	// Error is the relative standard error of Estimate.
+	Error float64 `bson:"error" json:"error"`
+	// Sketch is the encoded sketch (github.com/axiomhq/hyperloglog); sketches of the same channel
+	// or event merge over time.
+	Sketch []byte `bson:"sketch,omitempty" json:"-"`
+}
+
+// Emotes counts the uses of Twitch's own emotes.
+type Emotes struct {
+	Total int64 `bson:"total" json:"total"`
+	// Top are the most used, most used first, equals by id.
+	Top []Emote `bson:"top,omitempty" json:"top,omitempty"`
+	// Truncated says that more emotes were used than Top holds. In a closed minute the counts of
+	// Top are exact all the same; in an hour or a total they are then lower bounds.
+	Truncated bool `bson:"truncated,omitempty" json:"truncated,omitempty"`
+}
+
+// Audience is what viewer samples say. A sample stands for the minute that its slot lies in.
+type Audience struct {
+	// Average is the mean number of viewers over the sampled minutes in which the channel was
+	// live; of an event, of the sum over its channels.
+	Average float64 `bson:"average" json:"average"`
+	Peak    int64   `bson:"peak"    json:"peak"`
+	// PeakAt is the slot of the peak; the zero time where nothing was live.
+	PeakAt time.Time `bson:"peak_at" json:"peak_at"`
+	// WatchMinutes is the sum over live minutes of their average viewers.
+	WatchMinutes float64 `bson:"watch_minutes" json:"watch_minutes"`
+	// LiveMinutes and SampledMinutes count channel-minutes: those with a live sample, and those
+	// with any sample.
+	LiveMinutes    int64 `bson:"live_minutes"    json:"live_minutes"`
+	SampledMinutes int64 `bson:"sampled_minutes" json:"sampled_minutes"`
+	// SpanMinutes counts the minutes that Average is over: for an event, minutes in which anything
+	// was live.
+	SpanMinutes int64 `bson:"span_minutes" json:"span_minutes"`
+}
+
+// Covered says how much of the span was observed, in channel-seconds for an event.
+type Covered struct {
+	// Chat is complete when the union of all connections' coverage fills the span of every
+	// channel that was covered at all.
+	Chat string `bson:"chat" json:"chat"`
+	// Seconds is the covered time, Expected the time that would be complete.
+	Seconds  float64 `bson:"seconds"  json:"seconds"`
+	Expected float64 `bson:"expected" json:"expected"`
+	// Viewers is complete when every minute and channel has a sample.
+	Viewers string `bson:"viewers" json:"viewers"`
+}
+
+// Event is one document of the collection events: a marathon that is collected.
+type Event struct {
+	// Slug names the event in ids, URLs and commands.
+	Slug string `bson:"_id" json:"slug"`
+	// Rev is the revision that compare-and-set goes by.
+	Rev  int64  `bson:"rev"  json:"rev"`
+	Name string `bson:"name" json:"name"`
+	// State is draft, scheduled, live, ended or frozen.
+	State string `bson:"state" json:"state"`
+	// Start and End bound it by event time: [Start, End).
+	Start time.Time `bson:"start" json:"start"`
+	End   time.Time `bson:"end"   json:"end"`
+	// TimeZone is the IANA name that its days and displayed times go by.
+	TimeZone string `bson:"time_zone" json:"time_zone"`
+	// Currency is the ISO 4217 code that its money is shown in.
+	Currency string `bson:"currency" json:"currency"`
+	// KeepText says that the text of messages is stored.
+	KeepText bool `bson:"keep_text" json:"keep_text"`
+	// Replicas is on how many collectors each channel is read, 1 or 2.
+	Replicas int       `bson:"replicas" json:"replicas"`
+	Created  time.Time `bson:"created"  json:"created"`
+}
+
+// The states of an Event.
+const (
+	EventDraft     = "draft"     // being prepared, nothing is collected
+	EventScheduled = "scheduled" // collection begins by itself shortly before its start
+	EventLive      = "live"      // collected
+	EventEnded     = "ended"     // collection has stopped
+	EventFrozen    = "frozen"    // nothing changes any more
+)
+
+// Channel is one document of the collection channels: a channel's part in one event. Its logins
+// and names are those known last; their history is in the change records.
+type Channel struct {
+	// ID is event and the channel's Twitch id joined by "/"; of a login that is not resolved yet,
+	// event and "login:" and the login.
+	ID    string `bson:"_id"   json:"id"`
+	Rev   int64  `bson:"rev"   json:"rev"`
+	Event string `bson:"event" json:"event"`
+	// Channel is the Twitch id; empty until resolved.
+	Channel string `bson:"channel" json:"channel"`
+	Login   string `bson:"login"   json:"login"`
+	Name    string `bson:"name"    json:"name"`
+	Picture string `bson:"picture" json:"picture"`
+	// Status is active, unresolved (not looked up yet) or unknown (Twitch knows no such login).
+	Status string    `bson:"status" json:"status"`
+	Added  time.Time `bson:"added"  json:"added"`
+}
+
+// The statuses of a Channel.
+const (
+	ChannelActive     = "active"
+	ChannelUnresolved = "unresolved"
+	ChannelUnknown    = "unknown"
+)

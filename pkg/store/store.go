@@ -1,0 +1,140 @@
+// Package store is the seam to where records, statistics and state are kept. store/mongo
+// implements it on MongoDB, store/local in one SQLite file; both keep the same documents.
+// storetest is the suite that both pass.
+package store
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/tungstene/tungstene/pkg/record"
+)
+
+// Collection names a collection.
+type Collection string
+
+// The collections. Analysts read the first six.
+const (
+	Records  Collection = "records"  // every record, of all kinds; never changed
+	Minutes  Collection = "minutes"  // record.Statistics of a minute
+	Hours    Collection = "hours"    // record.Statistics of an hour
+	Totals   Collection = "totals"   // record.Statistics of an event so far
+	Events   Collection = "events"   // record.Event
+	Channels Collection = "channels" // record.Channel
+
+	Marks       Collection = "marks"       // dirty marks of minutes
+	Progress    Collection = "progress"    // how far the rollup has closed each event
+	Assignments Collection = "assignments" // what each collector is to read
+	Members     Collection = "members"     // who is running, with heartbeats
+	Leases      Collection = "leases"      // who leads
+	Secrets     Collection = "secrets"     // pseudonym keys, where no file is named for them
+)
+
+// Collections lists all of them.
+func Collections() []Collection {
+	return []Collection{
+		Records, Minutes, Hours, Totals, Events, Channels,
+		Marks, Progress, Assignments, Members, Leases, Secrets,
+	}
+}
+
+// Outcome is what became of one record of an Insert.
+type Outcome int
+
+const (
+	// Inserted: it is new and durable.
+	Inserted Outcome = iota
+	// Existed: a document of that id was there and was left alone.
+	Existed
+	// Refused: the store won't take the document, now or later; Result.Err says why.
+	Refused
+)
+
+// Result is the outcome of one record.
+type Result struct {
+	Outcome Outcome
+	Err     error // only of Refused
+}
+
+// Query asks for documents of one collection by the elements event, kind, channel and time. Zero
+// fields don't restrict.
+type Query struct {
+	Collection Collection
+	Event      string
+	Kind       record.Kind
+	Channel    string
+	// From and To bound the element time: [From, To).
+	From, To time.Time
+	// Descending turns the order around.
+	Descending bool
+	// Limit is the most documents returned; 0 is all.
+	Limit int
+}
+
+// Doc is a document that has an _id.
+type Doc struct {
+	ID  string
+	Raw bson.Raw
+}
+
+// Errors that callers tell apart. Every other error of a Store means that it could not be reached
+// or did not answer: try again.
+var (
+	// ErrNotFound: there is no such document.
+	ErrNotFound = errors.New("no such document")
+	// ErrConflict: the document is not at the expected revision; read it again.
+	ErrConflict = errors.New("document has changed")
+	// ErrFenced: a higher epoch has written the document; whoever gets it no longer leads.
+	ErrFenced = errors.New("a later leader has written")
+)
+
+// Store keeps documents. It is safe for concurrent use. What it has answered is durable: on a
+// replica set, by a majority.
+type Store interface {
+	// Insert writes records, in no order, and leaves those alone whose id is there already. It
+	// returns a result for each record, in their order, or an error when it can't say: then any of
+	// them may be stored, and the call can be repeated. Two records of one id in one call are
+	// Inserted once and Existed once.
+	Insert(ctx context.Context, records []record.Record) ([]Result, error)
+
+	// Find yields the documents of a query by time and then _id; where a collection has no time,
+	// by _id. It reads by an index and in bounded memory. After an error it yields no more.
+	Find(ctx context.Context, q Query) iter.Seq2[bson.Raw, error]
+
+	// Get returns one document or ErrNotFound.
+	Get(ctx context.Context, c Collection, id string) (bson.Raw, error)
+
+	// CompareAndSet writes a whole document whose int64 element "rev" is rev+1, if the stored one
+	// is at revision rev; rev 0 means that there must be none. Else it returns ErrConflict. Of any
+	// number of callers with the same rev exactly one succeeds.
+	CompareAndSet(ctx context.Context, c Collection, rev int64, d Doc) error
+
+	// Put writes whole documents, whatever is there.
+	Put(ctx context.Context, c Collection, docs []Doc) error
+
+	// PutFenced writes whole documents, each with an int64 element "epoch" of the given value,
+	// unless a stored one has a higher epoch. It tries all, and returns ErrFenced if any was not
+	// written for that reason.
+	PutFenced(ctx context.Context, c Collection, epoch int64, docs []Doc) error
+
+	// DeleteIf deletes the document if its string element field has the value, and reports
+	// whether it did.
+	DeleteIf(ctx context.Context, c Collection, id, field, value string) (bool, error)
+
+	// Delete deletes what a query matches (its Limit and Descending don't count) and returns how
+	// many there were.
+	Delete(ctx context.Context, q Query) (int, error)
+
+	// Count counts what a query matches, at most its Limit where it has one.
+	Count(ctx context.Context, q Query) (int, error)
+
+	// Check returns nil when the store answers and is writable.
+	Check(ctx context.Context) error
+
+	// Close lets go of everything.
+	Close() error
+}
