@@ -1,0 +1,189 @@
+package sim
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"strconv"
+	"sync"
+)
+
+// Entry is one line of a ledger: a message that was sent to someone who had joined. This simulator
+// writes one for each message (PRIVMSG) that it queued for at least one connection that had been
+// sent the echo of its JOIN and was neither frozen nor closed at that moment: one line however many
+// connections got it and however often. What a connection that is cut off for not reading had not
+// yet taken is in the ledger all the same.
+//
+// Other writers' ledgers need the first three fields; all others may be missing.
+type Entry struct {
+	// Channel is the channel's login at that time.
+	Channel string `json:"channel"`
+	// ID is the message's Twitch id.
+	ID string `json:"id"`
+	// SentMS is the message's tmi-sent-ts, Unix milliseconds.
+	SentMS int64 `json:"sent_ms"`
+	// Emotes is how often Twitch emotes are used in it, Bits the number of bits cheered.
+	Emotes int `json:"emotes,omitempty"`
+	Bits   int `json:"bits,omitempty"`
+	// Shared says that it is a shared-chat copy of another channel's message.
+	Shared bool `json:"shared,omitempty"`
+	// Room is the channel's Twitch id.
+	Room string `json:"room,omitempty"`
+}
+
+// ErrLedger is wrapped by every error about a line that is no ledger's.
+var ErrLedger = errors.New("invalid ledger")
+
+// maxLedgerLine bounds a line of a ledger, in bytes.
+const maxLedgerLine = 1 << 20
+
+// ReadLedger yields the entries of a ledger. A line that is not a JSON object with a channel, an id
+// and a time above 0 yields an error that wraps ErrLedger and names the line, and ends it; so does a
+// last line without its end, which a writer that was stopped half-way leaves. Empty lines are
+// skipped, and fields that are not known are ignored.
+func ReadLedger(r io.Reader) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		br := bufio.NewReaderSize(r, 64<<10)
+		var long []byte
+		for n := 1; ; n++ {
+			long = long[:0]
+			line, err := br.ReadSlice('\n')
+			for errors.Is(err, bufio.ErrBufferFull) {
+				if long = append(long, line...); len(long) > maxLedgerLine {
+					yield(Entry{}, fmt.Errorf("%w: line %d: longer than %d bytes", ErrLedger, n, maxLedgerLine))
+					return
+				}
+				line, err = br.ReadSlice('\n')
+			}
+			if len(long) > 0 {
+				long = append(long, line...)
+				line = long
+			}
+			end := errors.Is(err, io.EOF)
+			if err != nil && !end {
+				yield(Entry{}, fmt.Errorf("read ledger: line %d: %w", n, err))
+				return
+			}
+			if line = bytes.TrimSpace(line); len(line) > 0 {
+				e, err := parseEntry(line)
+				if err != nil {
+					if end {
+						err = fmt.Errorf("%w (the last line has no end: was its writer stopped?)", err)
+					}
+					yield(Entry{}, fmt.Errorf("%w: line %d: %w", ErrLedger, n, err))
+					return
+				}
+				if !yield(e, nil) {
+					return
+				}
+			}
+			if end {
+				return
+			}
+		}
+	}
+}
+
+func parseEntry(line []byte) (Entry, error) {
+	// Only what the contract names is required to have its type: another writer's "shared" may
+	// be a word.
+	var raw struct {
+		Channel *string         `json:"channel"`
+		ID      *string         `json:"id"`
+		SentMS  *int64          `json:"sent_ms"`
+		Emotes  json.RawMessage `json:"emotes"`
+		Bits    json.RawMessage `json:"bits"`
+		Shared  json.RawMessage `json:"shared"`
+		Room    json.RawMessage `json:"room"`
+	}
+	if err := json.Unmarshal(line, &raw); err != nil {
+		return Entry{}, fmt.Errorf("not a ledger's JSON object: %w", err)
+	}
+	switch {
+	case raw.Channel == nil || *raw.Channel == "":
+		return Entry{}, errors.New(`"channel" is missing or empty`)
+	case raw.ID == nil || *raw.ID == "":
+		return Entry{}, errors.New(`"id" is missing or empty`)
+	case raw.SentMS == nil || *raw.SentMS <= 0:
+		return Entry{}, errors.New(`"sent_ms" is missing or not above 0`)
+	}
+	e := Entry{Channel: *raw.Channel, ID: *raw.ID, SentMS: *raw.SentMS}
+	optional(raw.Emotes, &e.Emotes)
+	optional(raw.Bits, &e.Bits)
+	optional(raw.Shared, &e.Shared)
+	optional(raw.Room, &e.Room)
+	return e, nil
+}
+
+// optional reads a field that another writer may use for something else: then it stays zero.
+func optional[T any](raw json.RawMessage, into *T) {
+	var v T
+	if len(raw) > 0 && json.Unmarshal(raw, &v) == nil {
+		*into = v
+	}
+}
+
+// ledger writes entries through a buffer. The first error stays and is told by every flush.
+type ledger struct {
+	mu   sync.Mutex
+	w    *bufio.Writer
+	line []byte
+	err  error
+}
+
+func newLedger(w io.Writer) *ledger {
+	if w == nil {
+		return nil
+	}
+	return &ledger{w: bufio.NewWriterSize(w, 256<<10)}
+}
+
+// write appends one line. The strings are the simulator's own, plain ASCII without anything that
+// JSON would escape.
+func (l *ledger) write(e *Entry) {
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	b := append(l.line[:0], `{"channel":"`...)
+	b = append(b, e.Channel...)
+	b = append(b, `","id":"`...)
+	b = append(b, e.ID...)
+	b = append(b, `","sent_ms":`...)
+	b = strconv.AppendInt(b, e.SentMS, 10)
+	if e.Emotes > 0 {
+		b = append(b, `,"emotes":`...)
+		b = strconv.AppendInt(b, int64(e.Emotes), 10)
+	}
+	if e.Bits > 0 {
+		b = append(b, `,"bits":`...)
+		b = strconv.AppendInt(b, int64(e.Bits), 10)
+	}
+	if e.Shared {
+		b = append(b, `,"shared":true`...)
+	}
+	b = append(b, `,"room":"`...)
+	b = append(b, e.Room...)
+	b = append(b, "\"}\n"...)
+	l.line = b
+	if _, err := l.w.Write(b); err != nil && l.err == nil {
+		l.err = fmt.Errorf("write ledger: %w", err)
+	}
+}
+
+func (l *ledger) flush() error {
+	if l == nil {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.w.Flush(); err != nil && l.err == nil {
+		l.err = fmt.Errorf("write ledger: %w", err)
+	}
+	return l.err
+}
