@@ -5,6 +5,7 @@ package queue
 import (
 	"context"
 	"errors"
+	"fmt"
 )
 
 // The queues.
@@ -15,14 +16,37 @@ const (
 	Dead = "dead"
 )
 
-// Message is what a queue carries. Its body is never looked at.
+// Message is what a queue carries. Its body is never looked at, and never copied where that can be
+// helped: change neither body nor headers once they were handed over or received.
 type Message struct {
 	// ID names the message in logs and dead letters. Two messages may have the same: a publisher
-	// that had no confirmation sends again.
+	// that had no confirmation sends again. At most MaxIDBytes.
 	ID   string
 	Body []byte
-	// Headers are short texts that travel with the body.
+	// Headers are short texts that travel with the body, together at most MaxHeaderBytes.
 	Headers map[string]string
+}
+
+// Validate returns an error that wraps ErrTooLarge when some part of m is larger than every
+// implementation takes.
+func (m *Message) Validate() error {
+	if len(m.Body) > MaxBodyBytes {
+		return fmt.Errorf("%w: the body of message %.64q has %d bytes, the most is %d", ErrTooLarge, m.ID, len(m.Body), MaxBodyBytes)
+	}
+	if len(m.ID) > MaxIDBytes {
+		return fmt.Errorf("%w: the id %.64q… has %d bytes, the most is %d", ErrTooLarge, m.ID, len(m.ID), MaxIDBytes)
+	}
+	size := 0
+	for key, value := range m.Headers {
+		if len(key) > MaxIDBytes {
+			return fmt.Errorf("%w: the header %.64q… of message %.64q has a name of %d bytes, the most is %d", ErrTooLarge, key, m.ID, len(key), MaxIDBytes)
+		}
+		size += len(key) + len(value)
+	}
+	if size > MaxHeaderBytes {
+		return fmt.Errorf("%w: the headers of message %.64q have %d bytes, the most is %d", ErrTooLarge, m.ID, size, MaxHeaderBytes)
+	}
+	return nil
 }
 
 // Delivery is a message that a consumer holds. It stays the consumer's until it is acknowledged;
@@ -32,8 +56,11 @@ type Delivery struct {
 	// Redelivered says that it was delivered before, as far as the queue knows. A publisher's
 	// resend is not marked.
 	Redelivered bool
-	// Ack says that the message is dealt with for good. It returns when the queue has taken note
-	// or ErrStale when the delivery is no longer ours: then it comes again, to someone.
+	// Ack says that the message is dealt with for good. It returns nil when the queue has taken
+	// note (RabbitMQ does not answer acknowledgements: there it returns when it was told, and one
+	// that is lost on the way comes again), or ErrStale when the delivery is no longer ours: then it
+	// comes again, to someone. After any other error it is still ours and may be tried again. A
+	// second Ack after one that succeeded does nothing.
 	Ack func(context.Context) error
 }
 
@@ -45,12 +72,16 @@ var (
 	ErrStale = errors.New("delivery is no longer ours")
 	// ErrClosed: the queue was closed.
 	ErrClosed = errors.New("queue is closed")
-	// ErrTooLarge: the body is larger than MaxBodyBytes.
+	// ErrTooLarge: a message is larger than the bounds below. Sending it again is useless.
 	ErrTooLarge = errors.New("message too large")
 )
 
-// MaxBodyBytes is the largest body that every implementation takes.
-const MaxBodyBytes = 12 << 20
+// The largest message that every implementation takes.
+const (
+	MaxBodyBytes   = 12 << 20
+	MaxHeaderBytes = 32 << 10 // names and values of all headers
+	MaxIDBytes     = 255      // an id, or the name of one header
+)
 
 // Publisher puts messages into queues.
 type Publisher interface {
@@ -75,8 +106,8 @@ type Subscriber interface {
 // Feed is the live feed: each message to every listener that is there, now, or lost. It is for
 // provisional numbers only.
 type Feed interface {
-	// Send never blocks on listeners: a slow one loses messages, and a send while the broker is
-	// away is dropped. The error says only that it was dropped.
+	// Send never blocks on listeners: a slow one loses its oldest messages, and a send while the
+	// broker is away is dropped. The error says only that it was dropped.
 	Send(ctx context.Context, m Message) error
 	// Listen receives what is sent from now on, keeping at most buffer messages that were not
 	// taken yet. The channel is closed when the context ends.
@@ -89,7 +120,8 @@ type Queue interface {
 	Subscriber
 	Feed
 	// Depth is the number of messages in a queue, delivered but not acknowledged ones among them
-	// as far as the broker tells.
+	// as far as the broker tells: RabbitMQ leaves those out. ErrUnroutable when there is none of
+	// that name.
 	Depth(ctx context.Context, queue string) (int, error)
 	// Check returns nil when the queue can be used: it is reachable and its topology is there.
 	Check(ctx context.Context) error

@@ -1,0 +1,428 @@
+package local
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/tungstene/tungstene/pkg/queue"
+)
+
+const (
+	// applicationID marks our files: "TnQu".
+	applicationID = 0x546e5175
+	schemaVersion = 1
+
+	// keepPages free pages stay in the file for what is published next; beyond them, and beyond a
+	// quarter of the file, they are given back to the disk, shrinkPages at a time.
+	keepPages   = 1024
+	shrinkPages = 256
+
+	// walBytes is the size that the write-ahead log is cut back to.
+	walBytes = 16 << 20
+)
+
+// file is the SQLite file: one connection that writes, others that read, and a lock beside it that
+// keeps every other process out. The write methods are the writer's alone.
+type file struct {
+	path    string
+	lock    *sql.DB
+	writer  *sql.DB
+	conn    *sql.Conn // the writer's only connection
+	readers *sql.DB
+	oldests map[string]*sql.Stmt
+	freed   bool // something was removed since free pages were counted last
+}
+
+func dsn(path string, pragmas ...string) string {
+	slashed := filepath.ToSlash(path)
+	if !strings.HasPrefix(slashed, "/") {
+		slashed = "/" + slashed // C:/… on Windows
+	}
+	u := url.URL{Scheme: "file", Path: slashed, RawQuery: url.Values{"_pragma": pragmas}.Encode()}
+	return u.String()
+}
+
+func openFile(path string, queues []string) (f *file, boxes map[string]*box, err error) {
+	path, err = filepath.Abs(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, nil, fmt.Errorf("make its folder: %w", err)
+	}
+	// SQLite gives the files beside it (the log, its index) the same mode.
+	for _, p := range []string{path, path + ".lock"} {
+		if err := private(p); err != nil {
+			return nil, nil, err
+		}
+	}
+	f = &file{path: path, oldests: make(map[string]*sql.Stmt)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(explain(err), f.close())
+			f, boxes = nil, nil
+		}
+	}()
+	ctx := context.Background()
+	if err := f.open(ctx); err != nil {
+		return f, nil, err
+	}
+	if err := f.prepareSchema(ctx, queues); err != nil {
+		return f, nil, err
+	}
+	boxes, err = f.load(ctx)
+	return f, boxes, err
+}
+
+// private makes a file that only its owner may read when it is not there, and takes the others'
+// rights away when it is.
+func private(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the path is the operator's
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Chmod(0o600), f.Close())
+}
+
+func (f *file) open(ctx context.Context) (err error) {
+	// A lock in the file itself would keep our own readers out too. That of an SQLite file works on
+	// every system and ends with the process, however it ends.
+	if f.lock, err = sql.Open("sqlite", dsn(f.path+".lock")); err != nil {
+		return err
+	}
+	f.lock.SetMaxOpenConns(1)
+	if _, err := f.lock.ExecContext(ctx, "BEGIN EXCLUSIVE"); err != nil {
+		if code(err) == sqlite3.SQLITE_BUSY {
+			return ErrInUse
+		}
+		return fmt.Errorf("lock it: %w", err)
+	}
+	if f.writer, err = sql.Open("sqlite", dsn(f.path, "busy_timeout(5000)")); err != nil {
+		return err
+	}
+	f.writer.SetMaxOpenConns(1)
+	if f.conn, err = f.writer.Conn(ctx); err != nil {
+		return err
+	}
+	var id, version, tables int
+	for pragma, to := range map[string]*int{"application_id": &id, "user_version": &version} {
+		if err := f.conn.QueryRowContext(ctx, "PRAGMA "+pragma).Scan(to); err != nil {
+			return err
+		}
+	}
+	if err := f.conn.QueryRowContext(ctx, "SELECT count(*) FROM sqlite_schema").Scan(&tables); err != nil {
+		return err
+	}
+	switch {
+	case tables > 0 && id != applicationID:
+		return fmt.Errorf("%w: it is an SQLite file of something else", ErrDamaged)
+	case version > schemaVersion:
+		return fmt.Errorf("it was written by a newer version (schema %d, this program knows %d): use that", version, schemaVersion)
+	}
+	// The order matters: auto_vacuum is settled by the first page, which journal_mode writes.
+	for _, pragma := range []string{
+		"auto_vacuum = INCREMENTAL", "journal_mode = WAL", "synchronous = FULL",
+		fmt.Sprintf("journal_size_limit = %d", walBytes),
+	} {
+		if _, err := f.conn.ExecContext(ctx, "PRAGMA "+pragma); err != nil {
+			return err
+		}
+	}
+	f.readers, err = sql.Open("sqlite", dsn(f.path, "busy_timeout(5000)", "query_only(1)"))
+	if err != nil {
+		return err
+	}
+	f.readers.SetMaxOpenConns(4)
+	f.readers.SetMaxIdleConns(4)
+	return nil
+}
+
+// prepareSchema makes what is not there, in one transaction.
+func (f *file) prepareSchema(ctx context.Context, queues []string) error {
+	statements := []string{
+		fmt.Sprintf("PRAGMA application_id = %d", applicationID),
+		fmt.Sprintf("PRAGMA user_version = %d", schemaVersion),
+		"CREATE TABLE IF NOT EXISTS queues (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
+		"CREATE TABLE IF NOT EXISTS touched (id INTEGER PRIMARY KEY, at INTEGER NOT NULL)",
+	}
+	return f.within(ctx, func() error {
+		for _, s := range statements {
+			if _, err := f.conn.ExecContext(ctx, s); err != nil {
+				return err
+			}
+		}
+		for _, name := range queues {
+			if _, err := f.conn.ExecContext(ctx, "INSERT OR IGNORE INTO queues (name) VALUES (?)", name); err != nil {
+				return err
+			}
+			var id int64
+			if err := f.conn.QueryRowContext(ctx, "SELECT id FROM queues WHERE name = ?", name).Scan(&id); err != nil {
+				return err
+			}
+			// The index answers how much there is without reading the bodies.
+			for _, s := range []string{
+				"CREATE TABLE IF NOT EXISTS messages_%[1]d (seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, size INTEGER NOT NULL, id TEXT NOT NULL, headers BLOB, body BLOB NOT NULL)",
+				"CREATE INDEX IF NOT EXISTS sizes_%[1]d ON messages_%[1]d (seq, size)",
+			} {
+				if _, err := f.conn.ExecContext(ctx, fmt.Sprintf(s, id)); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// load reads which queues and messages there are.
+func (f *file) load(ctx context.Context) (map[string]*box, error) {
+	ids := make(map[string]int64)
+	rows, err := f.conn.QueryContext(ctx, "SELECT id, name FROM queues")
+	if err != nil {
+		return nil, err
+	}
+	for rows.Next() {
+		var id int64
+		var name string
+		if err := rows.Scan(&id, &name); err != nil {
+			return nil, errors.Join(err, rows.Close())
+		}
+		ids[name] = id
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return nil, err
+	}
+	boxes := make(map[string]*box, len(ids))
+	for name, id := range ids {
+		b := &box{name: name, next: 1, again: make(map[int64]struct{}), subs: make(map[*subscription]struct{})}
+		if err := f.index(ctx, b, id); err != nil {
+			return nil, err
+		}
+		table := fmt.Sprintf("messages_%d", id)
+		b.insert, err = f.conn.PrepareContext(ctx, "INSERT INTO "+table+" (seq, at, size, id, headers, body) VALUES (?, ?, ?, ?, ?, ?)")
+		if err != nil {
+			return nil, err
+		}
+		if b.remove, err = f.conn.PrepareContext(ctx, "DELETE FROM "+table+" WHERE seq = ?"); err != nil {
+			return nil, err
+		}
+		if b.read, err = f.readers.PrepareContext(ctx, "SELECT size, id, headers, body FROM "+table+" WHERE seq = ?"); err != nil {
+			return nil, err
+		}
+		if f.oldests[name], err = f.readers.PrepareContext(ctx, "SELECT at FROM "+table+" ORDER BY seq LIMIT 1"); err != nil {
+			return nil, err
+		}
+		boxes[name] = b
+	}
+	return boxes, nil
+}
+
+// index reads the numbers and sizes of a queue's messages.
+func (f *file) index(ctx context.Context, b *box, id int64) (err error) {
+	rows, err := f.conn.QueryContext(ctx,
+		fmt.Sprintf("SELECT seq, size FROM messages_%[1]d INDEXED BY sizes_%[1]d ORDER BY seq", id))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Err(), rows.Close()) }()
+	for rows.Next() {
+		var seq, size int64
+		if err := rows.Scan(&seq, &size); err != nil {
+			return err
+		}
+		b.fresh.push(seq)
+		b.messages++
+		b.bytes += size
+		b.next = seq + 1
+	}
+	return nil
+}
+
+// within runs do in a transaction.
+func (f *file) within(ctx context.Context, do func() error) error {
+	if _, err := f.conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
+		return err
+	}
+	err := do()
+	if err == nil {
+		_, err = f.conn.ExecContext(ctx, "COMMIT")
+	}
+	if err != nil {
+		if _, back := f.conn.ExecContext(ctx, "ROLLBACK"); back != nil && !strings.Contains(back.Error(), "no transaction is active") {
+			// SQLite rolls some failures back by itself; any other answer is worth telling.
+			err = errors.Join(err, back)
+		}
+	}
+	return err
+}
+
+// transact does all of a group or nothing of it. It returns when that is on the disk.
+func (f *file) transact(group []*request, at time.Time) error {
+	ctx := context.Background() // what the writer has taken is seen through
+	next := make(map[*box]int64)
+	err := f.within(ctx, func() error {
+		for _, r := range group {
+			switch r.kind {
+			case publishing:
+				if _, ok := next[r.box]; !ok {
+					next[r.box] = r.box.next
+				}
+				for i := range r.rows {
+					row := &r.rows[i]
+					row.seq = next[r.box]
+					next[r.box]++
+					var headers any
+					if row.headers != nil {
+						headers = row.headers
+					}
+					if _, err := r.box.insert.ExecContext(ctx, row.seq, at.UnixMilli(), row.size, row.id, headers, row.body); err != nil {
+						return err
+					}
+				}
+			case removing:
+				if _, err := r.box.remove.ExecContext(ctx, r.seq); err != nil {
+					return err
+				}
+				f.freed = true
+			case touching:
+				if _, err := f.conn.ExecContext(ctx, "INSERT OR REPLACE INTO touched (id, at) VALUES (1, ?)", at.UnixMilli()); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		if code(err) == sqlite3.SQLITE_FULL {
+			// Once the log has been copied into the file it starts from its beginning and needs no
+			// new room, so that acknowledgements can still be written. Where even that fails there is
+			// nothing more to do than to say that the disk is full.
+			_, _ = f.conn.ExecContext(ctx, "PRAGMA wal_checkpoint(RESTART)")
+		}
+		return explain(err)
+	}
+	for b, n := range next {
+		b.next = n
+	}
+	return nil
+}
+
+// slack says whether enough of the file is free to give some of it back.
+func (f *file) slack() bool {
+	if !f.freed {
+		return false
+	}
+	free, pages := 0, 0
+	ctx := context.Background()
+	if f.conn.QueryRowContext(ctx, "PRAGMA freelist_count").Scan(&free) != nil ||
+		f.conn.QueryRowContext(ctx, "PRAGMA page_count").Scan(&pages) != nil {
+		free = 0 // it is only housekeeping: what is wrong with the file shows elsewhere
+	}
+	f.freed = free > max(keepPages, pages/4)
+	return f.freed
+}
+
+// shrink gives some free pages back.
+func (f *file) shrink() (err error) {
+	ctx := context.Background()
+	f.freed = false // not again before the next removal if this fails
+	rows, err := f.conn.QueryContext(ctx, fmt.Sprintf("PRAGMA incremental_vacuum(%d)", shrinkPages))
+	if err != nil {
+		return err
+	}
+	for rows.Next() { // each step frees a page
+	}
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
+		return err
+	}
+	f.freed = true
+	if !f.slack() {
+		_, err = f.conn.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)") // the file itself gets smaller only now
+	}
+	return err
+}
+
+func (f *file) ping(ctx context.Context) error {
+	var n int
+	return f.readers.QueryRowContext(ctx, "SELECT count(*) FROM queues").Scan(&n)
+}
+
+func (f *file) oldest(ctx context.Context, name string) (time.Time, error) {
+	var at int64
+	err := f.oldests[name].QueryRowContext(ctx).Scan(&at)
+	if errors.Is(err, sql.ErrNoRows) {
+		return time.Time{}, nil
+	}
+	if err != nil {
+		return time.Time{}, explain(err)
+	}
+	return time.UnixMilli(at).UTC(), nil
+}
+
+// message reads one message and its size.
+func (f *file) message(ctx context.Context, b *box, seq int64) (m queue.Message, size int64, err error) {
+	var headers []byte
+	err = b.read.QueryRowContext(ctx, seq).Scan(&size, &m.ID, &headers, &m.Body)
+	if errors.Is(err, sql.ErrNoRows) {
+		return m, 0, fmt.Errorf("%w: message %d is not in the file", ErrDamaged, seq)
+	}
+	if err != nil {
+		return m, 0, explain(err)
+	}
+	if len(headers) > 0 {
+		if err := json.Unmarshal(headers, &m.Headers); err != nil {
+			return m, 0, fmt.Errorf("%w: headers of message %d: %w", ErrDamaged, seq, err)
+		}
+	}
+	return m, size, nil
+}
+
+// close lets go of whatever is open.
+func (f *file) close() error {
+	var errs []error
+	if f.readers != nil {
+		errs = append(errs, f.readers.Close())
+	}
+	if f.conn != nil {
+		errs = append(errs, f.conn.Close())
+	}
+	if f.writer != nil {
+		errs = append(errs, f.writer.Close())
+	}
+	if f.lock != nil {
+		errs = append(errs, f.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// code is SQLite's primary result code, 0 for another error.
+func code(err error) int {
+	var e *sqlite.Error
+	if errors.As(err, &e) {
+		return e.Code() & 0xff
+	}
+	return 0
+}
+
+// explain adds the remedy to errors that an operator can do something about.
+func explain(err error) error {
+	switch code(err) {
+	case sqlite3.SQLITE_FULL:
+		return fmt.Errorf("the disk is full, make room: %w", err)
+	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
+		return fmt.Errorf("%w (keep a copy of the file and of those beside it, then move them away to start with an empty one): %w", ErrDamaged, err)
+	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM:
+		return fmt.Errorf("check the rights on the file and its folder: %w", err)
+	}
+	return err
+}
