@@ -223,7 +223,7 @@ func (e *Elector) term(ctx context.Context, held tenure, lead func(context.Conte
 	if time.Since(held.sent) >= trusted {
 		// The store took so long to give the lease that it is worth nothing.
 		log.Warn("the lease came too late to lead by it")
-		return nil
+		return e.stepDown(ctx, &held, log, nil)
 	}
 	log.Info("leading")
 	go func() { done <- lead(termCtx, held.Epoch) }()
