@@ -21,6 +21,10 @@ const AllChannels = "*"
 // Statistics is one document of the collections minutes, hours and totals: what happened on one
 // channel, or on all of an event (Channel is AllChannels), in one minute, one hour, or the event
 // so far. The same fields mean the same in each.
+//
+// A minute document is there for each channel that something counted here happened on or that was
+// being read, and for the event if it is there for any channel. An hour document sums up the
+// closed minute documents of its channel and clock hour (UTC), a total all of its channel.
 type Statistics struct {
 	// ID is event, channel and, but for totals, the start in Unix seconds, joined by "/".
 	ID      string `bson:"_id"     json:"id"`
@@ -35,12 +39,14 @@ type Statistics struct {
 	Counted time.Time `bson:"counted" json:"counted"`
 	// Minutes is how many closed minute documents it sums up; 1 in a minute document.
 	Minutes int `bson:"minutes" json:"minutes"`
-	// Through is the start of the last minute that it holds.
+	// Through is the start of the last closed minute of the span, whether or not that minute has a
+	// document.
 	Through time.Time `bson:"through" json:"through"`
 
-	// Messages counts chat messages, shared-chat copies from other channels left out.
+	// Messages counts chat messages, shared-chat copies from other channels left out. No field but
+	// SharedCopies counts a copy, be it of a message or of a notice.
 	Messages int64 `bson:"messages" json:"messages"`
-	// SharedCopies counts those copies.
+	// SharedCopies counts the copies of messages.
 	SharedCopies int64 `bson:"shared_copies" json:"shared_copies"`
 	// FirstMessages counts messages of chatters who had never written in the channel before.
 	FirstMessages int64    `bson:"first_messages" json:"first_messages"`
@@ -50,11 +56,13 @@ type Statistics struct {
 	Bits   int64 `bson:"bits"   json:"bits"`
 	Cheers int64 `bson:"cheers" json:"cheers"`
 	// Subs are new subscriptions, Resubs renewed ones, Gifts those given to others (each single
-	// one), GiftBombs the announcements of several gifts at once.
+	// one), GiftBombs the announcements of several gifts at once, Upgrades the gifted or Prime
+	// subscriptions that went on as paid ones.
 	Subs      int64 `bson:"subs"       json:"subs"`
 	Resubs    int64 `bson:"resubs"     json:"resubs"`
 	Gifts     int64 `bson:"gifts"      json:"gifts"`
 	GiftBombs int64 `bson:"gift_bombs" json:"gift_bombs"`
+	Upgrades  int64 `bson:"upgrades"   json:"upgrades"`
 	// Raids are raids received, RaidViewers the viewers that they brought.
 	Raids       int64 `bson:"raids"        json:"raids"`
 	RaidViewers int64 `bson:"raid_viewers" json:"raid_viewers"`
@@ -69,36 +77,43 @@ type Statistics struct {
 	Coverage Covered  `bson:"coverage" json:"coverage"`
 }
 
-// Chatters is an approximate number of distinct chatters.
+// Chatters is an approximate number of distinct authors of the messages that Messages counts.
 type Chatters struct {
 	// Estimate is of a HyperLogLog sketch, and always approximate.
 	Estimate int64 `bson:"estimate" json:"estimate"`
-	// Error is the relative standard error of Estimate.
+	// Error is the relative standard error of Estimate: 1.04 by the square root of the sketch's
+	// registers (2^12 for a channel, 2^14 for an event). Small numbers are far more exact.
 	Error float64 `bson:"error" json:"error"`
-	// Sketch is the encoded sketch (github.com/axiomhq/hyperloglog); sketches of the same channel
-	// or event merge over time.
+	// Sketch is the encoded sketch (github.com/axiomhq/hyperloglog, of the bytes of the
+	// pseudonyms). Sketches of channels merge with each other, over time and over channels; those
+	// of events with those of events. Open documents have none.
 	Sketch []byte `bson:"sketch,omitempty" json:"-"`
 }
 
-// Emotes counts the uses of Twitch's own emotes.
+// Emotes counts the uses of Twitch's own emotes in the messages that Messages counts.
 type Emotes struct {
 	Total int64 `bson:"total" json:"total"`
-	// Top are the most used, most used first, equals by id.
+	// Top are the 50 most used, most used first, equals by id.
 	Top []Emote `bson:"top,omitempty" json:"top,omitempty"`
 	// Truncated says that more emotes were used than Top holds. In a closed minute the counts of
-	// Top are exact all the same; in an hour or a total they are then lower bounds.
+	// Top are exact all the same; in an hour or a total they are then lower bounds, for an emote is
+	// missing from minutes in which it was not among the most used. Total is always exact.
 	Truncated bool `bson:"truncated,omitempty" json:"truncated,omitempty"`
 }
 
-// Audience is what viewer samples say. A sample stands for the minute that its slot lies in.
+// Audience is what viewer samples say. A sample stands for the minute that its slot lies in; where
+// several sources sampled a channel at one slot, the highest counts. A minute's average is the mean
+// over its slots, a slot at which the channel was offline counting as 0; of an event, the mean over
+// all slots of the minute of the sum over its channels.
 type Audience struct {
-	// Average is the mean number of viewers over the sampled minutes in which the channel was
-	// live; of an event, of the sum over its channels.
+	// Average is the mean of the minutes' averages over the minutes with a live sample (SpanMinutes):
+	// WatchMinutes by SpanMinutes.
 	Average float64 `bson:"average" json:"average"`
-	Peak    int64   `bson:"peak"    json:"peak"`
-	// PeakAt is the slot of the peak; the zero time where nothing was live.
+	// Peak is the highest number at one slot; of an event, the highest sum over its channels.
+	Peak int64 `bson:"peak" json:"peak"`
+	// PeakAt is the first slot of the peak; the zero time where nothing was live.
 	PeakAt time.Time `bson:"peak_at" json:"peak_at"`
-	// WatchMinutes is the sum over live minutes of their average viewers.
+	// WatchMinutes is the sum over the minutes of their averages: the time that viewers spent.
 	WatchMinutes float64 `bson:"watch_minutes" json:"watch_minutes"`
 	// LiveMinutes and SampledMinutes count channel-minutes: those with a live sample, and those
 	// with any sample.
@@ -109,15 +124,19 @@ type Audience struct {
 	SpanMinutes int64 `bson:"span_minutes" json:"span_minutes"`
 }
 
-// Covered says how much of the span was observed, in channel-seconds for an event.
+// Covered says how much of the span was observed, in channel-seconds for an event. A channel's span
+// is all of the minute, of the hour, or of the event so far, as far as it is closed and within the
+// event's start and end, whether or not each of its minutes has a document: a minute that nothing
+// observed is a gap. An event's is the sum of the spans of the channels that have a document.
 type Covered struct {
-	// Chat is complete when the union of all connections' coverage fills the span of every
-	// channel that was covered at all.
+	// Chat is complete when the union of all connections' coverage fills the span, unknown when
+	// nothing covers it, else partial.
 	Chat string `bson:"chat" json:"chat"`
-	// Seconds is the covered time, Expected the time that would be complete.
+	// Seconds is the covered time, Expected the span: the time that would be complete.
 	Seconds  float64 `bson:"seconds"  json:"seconds"`
 	Expected float64 `bson:"expected" json:"expected"`
-	// Viewers is complete when every minute and channel has a sample.
+	// Viewers is complete when every minute (and channel) of the span has a sample, unknown when
+	// none has, else partial.
 	Viewers string `bson:"viewers" json:"viewers"`
 }
 
