@@ -1,0 +1,322 @@
+package app
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/robfig/cron/v3"
+
+	"github.com/tungstene/tungstene/pkg/record"
+)
+
+// Config is the configuration of every role. Each field is a key of the YAML file (its path is
+// that of the field, in snake case), a flag (its path joined by dashes) and an environment variable
+// (TUNGSTENE_ and the flag in upper case). A flag beats the environment, which beats the file.
+//
+// Secrets are never values here: they are read from the file that a …_file field names, or from an
+// environment variable.
+type Config struct {
+	Data   string `default:"data"           help:"Folder for everything that is kept on disk: outboxes, the last assignment, and with the embedded kinds the queue and the store."`
+	Listen string `default:"127.0.0.1:8080" help:"Address of this process's HTTP server: status page, API (where there is a master), /metrics, /healthz, /readyz."`
+	Name   string `help:"Name of this process among its like, lasting over restarts. Default: the host's name."`
+	Node   string `help:"Machine that this process runs on; replicas of a channel go to different ones. Default: the host's name."`
+
+	Log       LogConfig       `embed:"" prefix:"log-"`
+	Queue     QueueConfig     `embed:"" prefix:"queue-"`
+	Store     StoreConfig     `embed:"" prefix:"store-"`
+	Twitch    TwitchConfig    `embed:"" prefix:"twitch-"`
+	Master    MasterConfig    `embed:"" prefix:"master-"`
+	Collector CollectorConfig `embed:"" prefix:"collector-"`
+	Consumer  ConsumerConfig  `embed:"" prefix:"consumer-"`
+	Rollup    RollupConfig    `embed:"" prefix:"rollup-"`
+}
+
+// LogConfig is what is logged, to standard error.
+type LogConfig struct {
+	Level  string `default:"info" enum:"debug,info,warn,error" help:"Least level that is logged: debug, info, warn or error."`
+	Format string `default:"text" enum:"text,json"             help:"Form of the log: text or json."`
+}
+
+// TLSConfig is TLS towards a server.
+type TLSConfig struct {
+	Enabled  bool   `help:"Use TLS."`
+	CAFile   string `help:"PEM file of the authorities to trust. Default: the system's."         name:"ca-file"`
+	CertFile string `help:"PEM file of the client certificate, where the server asks for one."   name:"cert-file"`
+	KeyFile  string `help:"PEM file of the client certificate's key."                            name:"key-file"`
+}
+
+// QueueConfig chooses the queue.
+type QueueConfig struct {
+	Kind         string    `default:"local"          enum:"local,rabbit"                                                                                         help:"Queue: local (one SQLite file, all roles in one process) or rabbit (RabbitMQ)."`
+	Addresses    []string  `default:"127.0.0.1:5672" help:"RabbitMQ: addresses of the nodes, host:port, tried in turn."`
+	VHost        string    `default:"/"              help:"RabbitMQ: virtual host."                                                                              name:"vhost"`
+	User         string    `default:"guest"          help:"RabbitMQ: user."`
+	PasswordFile string    `help:"RabbitMQ: file with the password. Or the environment variable TUNGSTENE_QUEUE_PASSWORD." name:"password-file"`
+	Prefix       string    `help:"RabbitMQ: put before the names of all queues and exchanges, for several installations on one broker."`
+	Declare      bool      `help:"RabbitMQ: declare the queues at start. Else 'tungstene queue declare' does it, once, and roles need no right to configure."`
+	TLS          TLSConfig `embed:""                 prefix:"tls-"`
+}
+
+// StoreConfig chooses the store.
+type StoreConfig struct {
+	Kind         string    `default:"local"                     enum:"local,mongo"                                                                      help:"Store: local (one SQLite file, all roles in one process) or mongo (MongoDB)."`
+	URI          string    `default:"mongodb://127.0.0.1:27017" help:"MongoDB: connection string, without the password."                                name:"uri"`
+	Database     string    `default:"tungstene"                 help:"MongoDB: database."`
+	User         string    `help:"MongoDB: user; empty for none."`
+	PasswordFile string    `help:"MongoDB: file with the password. Or the environment variable TUNGSTENE_STORE_PASSWORD." name:"password-file"`
+	TLS          TLSConfig `embed:""                            prefix:"tls-"`
+}
+
+// TwitchConfig is where Twitch is and who we are there.
+type TwitchConfig struct {
+	IRC     string            `default:"irc.chat.twitch.tv:6697"     help:"Address of the chat servers."                                                                                                                    name:"irc"`
+	IRCTLS  bool              `default:"true"                        help:"Use TLS to the chat servers."                                                                                                                    name:"irc-tls"         negatable:""`
+	Helix   string            `default:"https://api.twitch.tv/helix" help:"Base URL of Helix."`
+	Auth    string            `default:"https://id.twitch.tv"        help:"Base URL of Twitch's OAuth host."`
+	Clients map[string]string `help:"Client ids of the application, each with the file that holds its secret. Or, for one, the environment variables TUNGSTENE_TWITCH_CLIENT_ID and TUNGSTENE_TWITCH_CLIENT_SECRET." mapsep:","`
+
+	KeepAlive     time.Duration `default:"10s"       help:"How often a chat connection is pinged; one that is silent for 25 s at the default is replaced." name:"keep-alive"`
+	Sweep         string        `default:"* * * * *" help:"When viewers are sampled: a cron expression (a sixth, leading field is seconds)."`
+	Users         string        `default:"*/10 * * * *" help:"When names and pictures are looked up: a cron expression."`
+	HelixPoints   int           `default:"800"       help:"Helix points a minute of each client id, shared by the collectors."                           name:"helix-points"`
+	Joins         int           `default:"20"        help:"JOINs per account in a window."`
+	JoinWindow    time.Duration `default:"12.5s"   help:"The window that JOINs are counted in. Twitch's is 10 s; 12.5 s is the safe one."               name:"join-window"`
+	PerConnection int           `default:"90"        help:"Channels of one chat connection, at most 90."                                                 name:"per-connection"`
+}
+
+// MasterConfig is the master, and how it is reached.
+type MasterConfig struct {
+	URLs               []string      `help:"Base URLs of the masters, for collectors and the command line. Default: this process's own, else http://127.0.0.1:8080." name:"urls"`
+	OperatorTokenFile  string        `help:"File with the operators' bearer tokens, one a line; the first is the one that this tool presents. Or the environment variable TUNGSTENE_OPERATOR_TOKEN. Default: DATA/operator.token, made when missing." name:"operator-token-file"`
+	CollectorTokenFile string        `help:"File with the collectors' bearer tokens, one a line; the first is the one that a collector presents. Or the environment variable TUNGSTENE_COLLECTOR_TOKEN. Default: DATA/collector.token, made when missing by up." name:"collector-token-file"`
+	KeysDir            string        `help:"Folder of the events' pseudonym keys, shared by the masters and by nobody else. Default: DATA/keys." name:"keys-dir"`
+	CAFile             string        `help:"PEM file of the authority of the masters' certificates, where their URLs are https and it is not a public one." name:"ca-file"`
+	HeartbeatTimeout   time.Duration `default:"3s"  help:"Silence after which a collector is judged dead and its channels are moved." name:"heartbeat-timeout"`
+	LeadTime           time.Duration `default:"1h" help:"How long before the start of a scheduled event its channels are joined." name:"lead-time"`
+}
+
+// CollectorConfig is a collector's.
+type CollectorConfig struct {
+	Capacity    int           `default:"200"   help:"Channels that a collector takes at most."`
+	Tick        time.Duration `default:"200ms" help:"How long records wait at most before they are on disk."`
+	TickRecords int           `default:"500"   help:"Records that end a tick early, and the most of a batch."                                                       name:"tick-records"`
+	Compression string        `default:"none"  enum:"none,zstd"                                                                                                     help:"Compression of batches: none or zstd. zstd makes a batch four times smaller for a tenth of the work of a record."`
+	OutboxBytes int64         `default:"8589934592" help:"Bytes that the outbox may take on disk; when it is full, reading stops and a condition is raised."         name:"outbox-bytes"`
+	Heartbeat   time.Duration `default:"1s"    help:"How often a collector asks the master."`
+}
+
+// ConsumerConfig is a consumer's.
+type ConsumerConfig struct {
+	Prefetch   int           `default:"64"   help:"Batches that a consumer holds at most."`
+	MaxRecords int           `default:"2000" help:"Records of one insert at most."                                                                              name:"max-records"`
+	Skew       time.Duration `default:"5s"   help:"How far the clocks of the machines may be apart; records that come nearer than this to their minute's closing mark it for a recount."`
+}
+
+// RollupConfig is the rollup's. Consumers need the same grace.
+type RollupConfig struct {
+	Grace     time.Duration `default:"20s" help:"How long after its end a minute is closed. Records that come later make it be counted again."`
+	LiveEvery time.Duration `default:"2s"  help:"How often open minutes are written."                                                            name:"live-every"`
+}
+
+// FieldError is a value that can't be used. Field is its path, as in the YAML file.
+type FieldError struct {
+	Field string
+	Err   error
+}
+
+func (e *FieldError) Error() string { return e.Field + ": " + e.Err.Error() }
+func (e *FieldError) Unwrap() error { return e.Err }
+
+// Validate checks what a type alone can't. It returns every FieldError, joined.
+func (c *Config) Validate() error {
+	var errs []error
+	bad := func(field, format string, args ...any) {
+		errs = append(errs, &FieldError{Field: field, Err: fmt.Errorf(format, args...)})
+	}
+	within := func(field string, v, least, most time.Duration) {
+		if v < least || v > most {
+			bad(field, "%s is out of range: use %s to %s", v, least, most)
+		}
+	}
+	count := func(field string, v, least, most int64) {
+		if v < least || v > most {
+			bad(field, "%d is out of range: use %d to %d", v, least, most)
+		}
+	}
+	if c.Data == "" {
+		bad("data", "name a folder")
+	}
+	if c.Name != "" && !record.ValidSlug(c.Name) {
+		bad("name", "%q: use 1 to %d lower-case letters, digits and dashes", c.Name, record.MaxSlugBytes)
+	}
+	for field, raw := range map[string]string{
+		"twitch.helix": c.Twitch.Helix, "twitch.auth": c.Twitch.Auth,
+	} {
+		if err := plainURL(raw, "http", "https"); err != nil {
+			bad(field, "%w", err)
+		}
+	}
+	for _, raw := range c.Master.URLs {
+		if err := plainURL(raw, "http", "https"); err != nil {
+			bad("master.urls", "%w", err)
+		}
+	}
+	if c.Store.Kind == "mongo" {
+		if err := plainURL(c.Store.URI, "mongodb", "mongodb+srv"); err != nil {
+			bad("store.uri", "%w", err)
+		}
+	}
+	if c.Queue.Kind == "rabbit" && len(c.Queue.Addresses) == 0 {
+		bad("queue.addresses", "name at least one host:port")
+	}
+	for _, a := range c.Queue.Addresses {
+		if strings.Contains(a, "/") || strings.Contains(a, "@") {
+			bad("queue.addresses", "%q: use host:port; user, password and virtual host are fields of their own", redact(a))
+		}
+	}
+	for field, t := range map[string]TLSConfig{"queue.tls": c.Queue.TLS, "store.tls": c.Store.TLS} {
+		if (t.CertFile == "") != (t.KeyFile == "") {
+			bad(field+".cert_file", "a client certificate needs cert_file and key_file, both")
+		}
+	}
+	for field, spec := range map[string]string{"twitch.sweep": c.Twitch.Sweep, "twitch.users": c.Twitch.Users} {
+		if _, err := ParseSchedule(spec); err != nil {
+			bad(field, "%w", err)
+		}
+	}
+	within("twitch.keep_alive", c.Twitch.KeepAlive, time.Second, 4*time.Minute)
+	within("twitch.join_window", c.Twitch.JoinWindow, time.Second, 5*time.Minute)
+	count("twitch.joins", int64(c.Twitch.Joins), 1, 2000)
+	count("twitch.per_connection", int64(c.Twitch.PerConnection), 1, 90)
+	count("twitch.helix_points", int64(c.Twitch.HelixPoints), 1, 100_000)
+	within("master.heartbeat_timeout", c.Master.HeartbeatTimeout, time.Second, 10*time.Minute)
+	within("master.lead_time", c.Master.LeadTime, 0, 7*24*time.Hour)
+	within("collector.heartbeat", c.Collector.Heartbeat, 100*time.Millisecond, time.Minute)
+	if c.Collector.Heartbeat*2 > c.Master.HeartbeatTimeout {
+		bad("collector.heartbeat", "%s is more than half of master.heartbeat_timeout (%s): one lost heartbeat would move channels",
+			c.Collector.Heartbeat, c.Master.HeartbeatTimeout)
+	}
+	within("collector.tick", c.Collector.Tick, 10*time.Millisecond, 10*time.Second)
+	count("collector.tick_records", int64(c.Collector.TickRecords), 1, record.MaxBatchRecords)
+	count("collector.capacity", int64(c.Collector.Capacity), 1, 100_000)
+	count("collector.outbox_bytes", c.Collector.OutboxBytes, 1<<20, 1<<50)
+	count("consumer.prefetch", int64(c.Consumer.Prefetch), 1, 10_000)
+	count("consumer.max_records", int64(c.Consumer.MaxRecords), 1, 100_000)
+	within("consumer.skew", c.Consumer.Skew, 0, 5*time.Minute)
+	within("rollup.grace", c.Rollup.Grace, time.Second, 10*time.Minute)
+	within("rollup.live_every", c.Rollup.LiveEvery, 100*time.Millisecond, time.Minute)
+	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
+	return errors.Join(errs...)
+}
+
+// ParseSchedule reads a cron expression of five fields, or six with leading seconds, or a
+// descriptor such as @every 30s.
+func ParseSchedule(spec string) (cron.Schedule, error) {
+	s, err := cron.NewParser(cron.SecondOptional | cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow |
+		cron.Descriptor).Parse(spec)
+	if err != nil {
+		return nil, fmt.Errorf("cron expression %q: %w", spec, err)
+	}
+	return s, nil
+}
+
+func plainURL(raw string, schemes ...string) error {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return fmt.Errorf("%q is no URL", redact(raw)) // the parser's error would repeat what it can't read
+	}
+	if !slices.Contains(schemes, u.Scheme) || u.Host == "" {
+		return fmt.Errorf("%q: use %s://host", redact(raw), strings.Join(schemes, ":// or "))
+	}
+	if _, has := u.User.Password(); has {
+		return fmt.Errorf("%q holds a password: put it into a file and name that", u.Redacted())
+	}
+	return nil
+}
+
+// redact hides what stands before an "@".
+func redact(s string) string {
+	if i := strings.LastIndex(s, "@"); i >= 0 {
+		return "…" + s[i:]
+	}
+	return s
+}
+
+// hostName is the machine's name as a slug.
+func hostName() string {
+	h, err := os.Hostname()
+	if err != nil {
+		return "localhost"
+	}
+	h, _, _ = strings.Cut(strings.ToLower(h), ".")
+	h = strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {
+			return r
+		}
+		return '-'
+	}, h)
+	if !record.ValidSlug(h) {
+		return "localhost"
+	}
+	return h
+}
+
+// secret reads a secret from a file, or from an environment variable where no file is named.
+// Neither is fine: the secret is then empty.
+func secret(field, file, variable string) (string, error) {
+	if file == "" {
+		return os.Getenv(variable), nil
+	}
+	b, err := os.ReadFile(file) //nolint:gosec // the operator names the file
+	if err != nil {
+		return "", &FieldError{Field: field, Err: err}
+	}
+	s := strings.TrimRight(string(b), "\r\n")
+	if s == "" {
+		return "", &FieldError{Field: field, Err: fmt.Errorf("%s is empty", file)}
+	}
+	return s, nil
+}
+
+// client makes a TLS configuration; nil when TLS is off.
+func (t TLSConfig) client(field string) (*tls.Config, error) {
+	if !t.Enabled {
+		return nil, nil //nolint:nilnil // no TLS is a normal answer
+	}
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
+	var err error
+	if cfg.RootCAs, err = authorities(field+".ca_file", t.CAFile); err != nil {
+		return nil, err
+	}
+	if t.CertFile != "" {
+		cert, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
+		if err != nil {
+			return nil, &FieldError{Field: field + ".cert_file", Err: err}
+		}
+		cfg.Certificates = []tls.Certificate{cert}
+	}
+	return cfg, nil
+}
+
+// authorities reads a PEM file; nil, the system's, when none is named.
+func authorities(field, file string) (*x509.CertPool, error) {
+	if file == "" {
+		return nil, nil //nolint:nilnil // the system's
+	}
+	pem, err := os.ReadFile(file) //nolint:gosec // the operator names the file
+	if err != nil {
+		return nil, &FieldError{Field: field, Err: err}
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, &FieldError{Field: field, Err: fmt.Errorf("%s holds no PEM certificate", file)}
+	}
+	return pool, nil
+}

@@ -1,0 +1,260 @@
+package collector
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tungstene/tungstene/pkg/queue"
+	"github.com/tungstene/tungstene/pkg/record"
+	"github.com/tungstene/tungstene/pkg/twitch/chat"
+)
+
+// outboxQueue is the one queue in a collector's outbox file.
+const outboxQueue = "outbox"
+
+// batcher gathers records and writes them to the outbox, one transaction a tick.
+//
+//	chat, sweeps ──add──► waiting ──tick, or TickRecords──► coverage ─► encode ─► outbox (fsync) ─► live feed
+//
+// While the outbox can't be written (disk full), records wait in memory up to maxWaiting; then add
+// blocks, and with it whoever reads: nothing is dropped here.
+type batcher struct {
+	cfg     Config
+	outbox  queue.Publisher
+	spans   func() []chat.Span // coverage since the last call
+	metrics *metrics
+
+	mu      sync.Mutex
+	waiting []record.Record
+	room    chan struct{} // closed when waiting has been taken
+	full    chan struct{} // has one element when TickRecords wait
+
+	failing  time.Time // since when the outbox refuses writes; zero when it doesn't
+	failure  string
+	sequence int64
+	lastSet  map[string]listed // by event and connection
+}
+
+// listed is the set of channels that a connection's coverage last listed, and in which minute.
+type listed struct {
+	set    string
+	minute time.Time
+}
+
+// maxWaiting is how many records wait in memory for an outbox that can't be written: some seconds
+// of the design load.
+const maxWaiting = 20_000
+
+func newBatcher(cfg Config, outbox queue.Publisher, spans func() []chat.Span, m *metrics) *batcher {
+	return &batcher{
+		cfg: cfg, outbox: outbox, spans: spans, metrics: m,
+		room: make(chan struct{}), full: make(chan struct{}, 1),
+		lastSet: map[string]listed{},
+	}
+}
+
+// add takes records to be written with the next tick. It blocks while too many wait.
+func (b *batcher) add(ctx context.Context, records ...record.Record) error {
+	for {
+		b.mu.Lock()
+		if len(b.waiting) < maxWaiting {
+			b.waiting = append(b.waiting, records...)
+			n := len(b.waiting)
+			b.mu.Unlock()
+			if n >= b.cfg.TickRecords {
+				select {
+				case b.full <- struct{}{}:
+				default:
+				}
+			}
+			return nil
+		}
+		room := b.room
+		b.mu.Unlock()
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (b *batcher) take() []record.Record {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	taken := b.waiting
+	b.waiting = make([]record.Record, 0, cap(taken))
+	close(b.room)
+	b.room = make(chan struct{})
+	return taken
+}
+
+// run writes a batch every tick until the context ends. The caller then writes what is left with
+// flush, when nobody adds any more.
+func (b *batcher) run(ctx context.Context, plan func() *plan) error {
+	tick := time.NewTicker(b.cfg.Tick)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		case <-b.full:
+		}
+		if err := b.flush(ctx, plan()); err != nil && ctx.Err() == nil {
+			return err
+		}
+	}
+}
+
+// flush writes everything that waits, with the coverage that speaks of it. It tries again while
+// the outbox refuses, until the context ends: the records then still wait.
+func (b *batcher) flush(ctx context.Context, p *plan) error {
+	// The order matters: a span ends at a line whose record has been added already, so cutting the
+	// spans before taking the records never claims a record that is not in this batch or before it.
+	coverage := b.coverage(p)
+	records := append(b.take(), coverage...)
+	if len(records) == 0 {
+		return nil
+	}
+	messages, err := b.encode(records)
+	if err != nil {
+		return err
+	}
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		start := time.Now()
+		err := b.outbox.Publish(ctx, outboxQueue, messages...)
+		if err == nil {
+			b.metrics.commit.Observe(time.Since(start).Seconds())
+			break
+		}
+		if ctx.Err() != nil {
+			b.putBack(records)
+			return ctx.Err()
+		}
+		b.fail(err)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			b.putBack(records)
+			return ctx.Err()
+		}
+	}
+	b.recover()
+	b.metrics.records.Add(float64(len(records)))
+	for _, m := range messages {
+		if err := b.cfg.Queue.Send(ctx, m); err != nil {
+			b.metrics.unsent.Inc() // the feed is lossy; closed minutes don't depend on it
+		}
+	}
+	return nil
+}
+
+func (b *batcher) putBack(records []record.Record) {
+	b.mu.Lock()
+	b.waiting = append(records, b.waiting...)
+	b.mu.Unlock()
+}
+
+func (b *batcher) fail(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.failing.IsZero() {
+		b.failing = time.Now()
+		b.cfg.Logger.Error("the outbox can't be written; reading stops when memory for it is used up",
+			slog.Any("err", err))
+	}
+	b.failure = err.Error()
+}
+
+func (b *batcher) recover() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.failing.IsZero() {
+		b.cfg.Logger.Info("the outbox is written again", slog.Duration("after", time.Since(b.failing)))
+		b.failing, b.failure = time.Time{}, ""
+	}
+}
+
+// trouble says since when and why the outbox can't be written.
+func (b *batcher) trouble() (since time.Time, why string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.failing, b.failure
+}
+
+// encode makes messages of at most TickRecords records and MaxBatchBytes bytes each.
+func (b *batcher) encode(records []record.Record) ([]queue.Message, error) {
+	var messages []queue.Message
+	for len(records) > 0 {
+		n, size := 0, 0
+		for n < len(records) && n < b.cfg.TickRecords && (n == 0 || size+len(records[n].Doc) <= record.MaxBatchBytes) {
+			size += len(records[n].Doc)
+			n++
+		}
+		body, err := record.EncodeBatch(records[:n], b.cfg.Compression)
+		if err != nil {
+			return nil, fmt.Errorf("encode a batch of %d records: %w", n, err)
+		}
+		b.sequence++
+		messages = append(messages, queue.Message{
+			ID:   fmt.Sprintf("%s/%s/%d", b.cfg.Name, b.cfg.Run, b.sequence),
+			Body: body,
+			Headers: map[string]string{
+				"collector": b.cfg.Name,
+			},
+		})
+		records = records[n:]
+	}
+	return messages, nil
+}
+
+// coverage makes the coverage records of what was read since the last call, for each event.
+func (b *batcher) coverage(p *plan) []record.Record {
+	var out []record.Record
+	now := b.cfg.Clock.Now()
+	for _, s := range b.spans() {
+		for _, ev := range p.events {
+			from, to := s.From, s.To
+			if from.Before(ev.start) {
+				from = ev.start
+			}
+			if to.After(ev.end) {
+				to = ev.end
+			}
+			if record.Millis(to).Sub(record.Millis(from)) <= 0 {
+				continue
+			}
+			channels := slices.DeleteFunc(slices.Clone(s.Channels), func(id string) bool { return !ev.channels[id] })
+			if len(channels) == 0 {
+				continue
+			}
+			doc := record.Coverage{
+				Header: record.Header{Event: ev.slug, Time: from, Received: now},
+				Source: record.SourceChat, To: to,
+				Collector: b.cfg.Name, Connection: s.Connection,
+				Set: record.ChannelSet(channels),
+			}
+			key, this := ev.slug+"/"+s.Connection, listed{doc.Set, record.Minute(from)}
+			if b.lastSet[key] != this {
+				doc.Channels = channels
+			}
+			r, err := record.Encode(&doc)
+			if err != nil {
+				b.cfg.Logger.Error("coverage not recorded", slog.String("event", ev.slug), slog.Any("err", err))
+				b.metrics.invalid.Inc()
+				continue
+			}
+			b.lastSet[key] = this
+			out = append(out, r)
+		}
+	}
+	if len(b.lastSet) > 4096 { // connections come and go over days; listing a set again is harmless
+		clear(b.lastSet)
+	}
+	return out
+}

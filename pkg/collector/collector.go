@@ -1,0 +1,479 @@
+// Package collector is the slave: it reads the chat of the channels that the master assigns to it,
+// polls Helix for them, and pushes records through its outbox on disk into the queue.
+package collector
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tungstene/tungstene/pkg/clock"
+	"github.com/tungstene/tungstene/pkg/control"
+	"github.com/tungstene/tungstene/pkg/queue"
+	"github.com/tungstene/tungstene/pkg/queue/local"
+	"github.com/tungstene/tungstene/pkg/record"
+	"github.com/tungstene/tungstene/pkg/twitch/chat"
+	"github.com/tungstene/tungstene/pkg/twitch/helix"
+)
+
+// Master is what a collector asks of the master; *control.Client is one.
+type Master interface {
+	Heartbeat(ctx context.Context, h control.Heartbeat) (control.Answer, error)
+}
+
+// Target is where batches go.
+type Target interface {
+	queue.Publisher
+	Send(ctx context.Context, m queue.Message) error
+}
+
+// Config of a collector.
+type Config struct {
+	// Name is unique among the collectors and lasts over restarts: the outbox belongs to it.
+	Name string
+	// Node is the machine, for spreading replicas. Default: Name.
+	Node    string
+	Version string
+	// Run names this run of the process. Default: a new UUID.
+	Run string
+	// Dir holds the outbox and the last assignment; created with 0700.
+	Dir string
+	// Capacity is the most channels that this collector takes. Default 200.
+	Capacity int
+	// Heartbeat is how often the master is asked. Default 1 s.
+	Heartbeat time.Duration
+	// Tick is how long records wait at most before they are on disk. Default 200 ms.
+	Tick time.Duration
+	// TickRecords ends a tick early, and is the most records of a batch. Default 500.
+	TickRecords int
+	// Compression of batches. Default none.
+	Compression record.Compression
+	// OutboxBytes bounds the outbox on disk; when it is full, reading stops. Default 8 GiB.
+	OutboxBytes int64
+	// Drain is how long a stopping collector tries to empty its outbox into the queue; what is
+	// left is sent at its next start. Default 5 s.
+	Drain time.Duration
+
+	Master Master
+	Queue  Target
+	// Chat is the reader's configuration; Collector and Clock are set here.
+	Chat chat.Config
+	// Helix and Sweeps poll the API.
+	Helix  *helix.Client
+	Sweeps helix.SweeperConfig
+
+	Clock      clock.Clock
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+}
+
+func (c Config) withDefaults() (Config, error) {
+	if !record.ValidSlug(c.Name) {
+		return c, fmt.Errorf("collector name %q: use 1 to %d lower-case letters, digits and dashes",
+			c.Name, record.MaxSlugBytes)
+	}
+	def := func(d *time.Duration, v time.Duration) {
+		if *d <= 0 {
+			*d = v
+		}
+	}
+	def(&c.Heartbeat, time.Second)
+	def(&c.Tick, 200*time.Millisecond)
+	def(&c.Drain, 5*time.Second)
+	if c.Node == "" {
+		c.Node = c.Name
+	}
+	if c.Run == "" {
+		c.Run = uuid.NewString()
+	}
+	if c.Capacity <= 0 {
+		c.Capacity = 200
+	}
+	if c.TickRecords <= 0 {
+		c.TickRecords = 500
+	}
+	if c.OutboxBytes <= 0 {
+		c.OutboxBytes = 8 << 30
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	c.Logger = c.Logger.With(slog.String("collector", c.Name))
+	if c.Clock == nil {
+		c.Clock = clock.System{}
+	}
+	return c, nil
+}
+
+// Collector is one slave. Make it with New, run it once.
+type Collector struct {
+	cfg     Config
+	started time.Time
+	outbox  *local.Queue
+	reader  *chat.Reader
+	sweeper *helix.Sweeper
+	batch   *batcher
+	forward *forwarder
+	metrics *metrics
+	rates   *rates
+
+	plan    atomic.Pointer[plan]
+	leaving atomic.Bool
+
+	mu          sync.Mutex
+	clockOffset time.Duration
+	masterLost  time.Time // since when no master answers; zero when one does
+	masterError string
+}
+
+// New opens the outbox and takes up the assignment of the last run. It fails when the outbox is in
+// use by another process, or damaged.
+func New(cfg Config) (*Collector, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the collector's folder: %w", err)
+	}
+	c := &Collector{cfg: cfg, started: time.Now(), rates: newRates()}
+	c.metrics = newMetrics(cfg.Registerer, c)
+	c.outbox, err = local.Open(filepath.Join(cfg.Dir, "outbox.db"), local.Options{
+		Queues: []string{outboxQueue}, MaxBytes: cfg.OutboxBytes, Logger: cfg.Logger,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open the outbox: %w", err)
+	}
+	if err := c.assemble(); err != nil {
+		return nil, errors.Join(err, c.outbox.Close())
+	}
+	return c, nil
+}
+
+func (c *Collector) assemble() error {
+	cfg := c.cfg
+	chatCfg := cfg.Chat
+	chatCfg.Collector, chatCfg.Clock, chatCfg.Logger, chatCfg.Registerer = cfg.Name, cfg.Clock, cfg.Logger, cfg.Registerer
+	c.reader = chat.New(chatCfg, c.line)
+	c.batch = newBatcher(cfg, c.outbox, func() []chat.Span { return c.reader.Cut(cfg.Clock.Now()) }, c.metrics)
+	c.forward = &forwarder{from: c.outbox, to: cfg.Queue, logger: cfg.Logger, metrics: c.metrics}
+	sweeps := cfg.Sweeps
+	sweeps.Clock, sweeps.Emit, sweeps.Logger, sweeps.Registerer = cfg.Clock, c.documents, cfg.Logger, cfg.Registerer
+	var err error
+	if c.sweeper, err = helix.NewSweeper(cfg.Helix, sweeps); err != nil {
+		return err
+	}
+	c.plan.Store(&plan{})
+	last, err := loadAssignment(cfg.Dir)
+	if err != nil {
+		return err
+	}
+	if last != nil {
+		return c.apply(*last)
+	}
+	return nil
+}
+
+// Leave asks the master, with the next heartbeats, to move all channels elsewhere.
+func (c *Collector) Leave() { c.leaving.Store(true) }
+
+// Joined is how many channels are being read.
+func (c *Collector) Joined() int { return len(c.reader.Joined()) }
+
+// LastSweep is the slot of the last sweep whose samples were written.
+func (c *Collector) LastSweep() time.Time { return c.sweeper.Status().LastSweep }
+
+// Pending is how many batches wait in the outbox, and whether records wait for the next tick.
+func (c *Collector) Pending(ctx context.Context) (int, error) {
+	n, _, _, err := c.outbox.Stats(ctx)
+	if err != nil {
+		return 0, err
+	}
+	c.batch.mu.Lock()
+	defer c.batch.mu.Unlock()
+	if len(c.batch.waiting) > 0 {
+		n++
+	}
+	return n, nil
+}
+
+// Run collects until the context ends. Then it stops reading, writes what it has with the coverage
+// of it, and tries for Drain to empty its outbox.
+//
+//	context ends ─► chat and sweeps stop ─► last tick written ─► outbox drained ─► outbox closed
+func (c *Collector) Run(ctx context.Context) error {
+	defer func() { _ = c.outbox.Close() }()
+
+	// Each stage ends after the one before it.
+	writing, stopWriting := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopWriting()
+	sending, stopSending := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopSending()
+
+	var writers, senders errgroup.Group
+	readers, reading := errgroup.WithContext(ctx)
+	failed := func(err error) error { // of a later stage: the stages before it stop too
+		if err != nil {
+			stopWriting()
+		}
+		return err
+	}
+	senders.Go(func() error { return failed(c.forward.run(sending)) })
+	writers.Go(func() error { return failed(c.batch.run(writing, c.plan.Load)) })
+	readers.Go(func() error { return ended(c.reader.Run(reading)) })
+	readers.Go(func() error { return ended(c.cfg.Helix.Run(reading)) })
+	readers.Go(func() error { return ended(c.sweeper.Run(reading)) })
+	readers.Go(func() error { return c.heartbeats(reading) })
+	readers.Go(func() error { return c.rates.run(reading) })
+	readers.Go(func() error {
+		select {
+		case <-writing.Done():
+			return errors.New("collector stopped")
+		case <-reading.Done():
+			return nil
+		}
+	})
+
+	err := readers.Wait()
+	stopWriting()
+	err = errors.Join(writers.Wait(), err)
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.cfg.Drain)
+	defer cancel()
+	if ferr := c.batch.flush(last, c.plan.Load()); ferr != nil {
+		err = errors.Join(err, fmt.Errorf("write the last records: %w", ferr))
+	}
+	c.drain(last)
+	stopSending()
+	return errors.Join(senders.Wait(), err)
+}
+
+func ended(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// drain waits until the outbox is empty or the context ends.
+func (c *Collector) drain(ctx context.Context) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		n, _, _, err := c.outbox.Stats(ctx)
+		if err == nil && n == 0 {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			c.cfg.Logger.Info("stopping with records in the outbox; they are sent at the next start",
+				slog.Int("batches", n))
+			return
+		}
+	}
+}
+
+// line takes one line of chat. It is called on the connection's parser goroutine.
+func (c *Collector) line(l chat.Line) {
+	c.metrics.lines.Inc()
+	channel := c.plan.Load().byChannel[l.Channel.ID]
+	if channel == nil {
+		return // parted a moment ago
+	}
+	for _, ev := range channel.events {
+		doc, err := chat.Convert(l, ev.chat)
+		if err != nil {
+			c.metrics.invalid.Inc()
+			c.cfg.Logger.Warn("a line of chat is no record",
+				slog.String("event", ev.slug), slog.String("channel", channel.login), slog.Any("err", err))
+			continue
+		}
+		if doc == nil {
+			continue
+		}
+		c.encode(context.Background(), doc, ev)
+	}
+}
+
+// documents takes what a sweep found.
+func (c *Collector) documents(ctx context.Context, docs []record.Document) error {
+	records := make([]record.Record, 0, len(docs))
+	for _, d := range docs {
+		r, err := record.Encode(d)
+		if err != nil {
+			return err
+		}
+		records = append(records, r)
+	}
+	return c.batch.add(ctx, records...)
+}
+
+func (c *Collector) encode(ctx context.Context, doc record.Document, ev *plannedEvent) {
+	r, err := record.Encode(doc)
+	if err != nil {
+		c.metrics.invalid.Inc()
+		c.cfg.Logger.Warn("a line of chat is no record", slog.String("event", ev.slug), slog.Any("err", err))
+		return
+	}
+	if !ev.contains(r.Time) {
+		c.metrics.outside.Inc()
+		return
+	}
+	if r.Kind == record.KindMessage {
+		c.rates.count(r.Channel)
+	}
+	if err := c.batch.add(ctx, r); err != nil {
+		c.cfg.Logger.Error("record not taken", slog.String("event", ev.slug), slog.Any("err", err))
+	}
+}
+
+// heartbeats asks the master until the context ends.
+func (c *Collector) heartbeats(ctx context.Context) error {
+	tick := time.NewTicker(c.cfg.Heartbeat)
+	defer tick.Stop()
+	for {
+		if err := c.heartbeat(ctx); err != nil {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (c *Collector) heartbeat(ctx context.Context) error {
+	timeout, cancel := context.WithTimeout(ctx, max(2*c.cfg.Heartbeat, 2*time.Second))
+	defer cancel()
+	sent := time.Now()
+	answer, err := c.cfg.Master.Heartbeat(timeout, c.status(timeout))
+	if err != nil {
+		if ctx.Err() == nil {
+			c.masterAway(err)
+		}
+		return nil //nolint:nilerr // the collector goes on with the assignment it has
+	}
+	c.masterBack(sent, answer.Now)
+	if answer.Assignment == nil {
+		return nil
+	}
+	if now := c.plan.Load().assignment; answer.Assignment.Epoch < now.Epoch {
+		c.cfg.Logger.Warn("an assignment of an earlier leader was refused",
+			slog.Int64("epoch", answer.Assignment.Epoch), slog.Int64("in_effect", now.Epoch))
+		return nil
+	}
+	if err := c.apply(*answer.Assignment); err != nil {
+		c.cfg.Logger.Error("an assignment can't be used; the one in effect stays", slog.Any("err", err))
+		return nil
+	}
+	if err := saveAssignment(c.cfg.Dir, *answer.Assignment); err != nil {
+		c.cfg.Logger.Error("after a restart without the master this collector would have its old channels",
+			slog.Any("err", err))
+	}
+	return nil
+}
+
+// apply puts an assignment into effect.
+func (c *Collector) apply(a control.Assignment) error {
+	p, err := newPlan(a)
+	if err != nil {
+		return err
+	}
+	if len(a.Channels) != len(c.plan.Load().assignment.Channels) {
+		c.cfg.Logger.Info("assignment", slog.Int("channels", len(a.Channels)),
+			slog.Int64("epoch", a.Epoch), slog.Int64("revision", a.Revision))
+	}
+	c.plan.Store(p)
+	c.reader.Set(p.chatChannels(), a.Budget)
+	c.sweeper.Set(a.Channels, a.Events)
+	c.cfg.Helix.SetBudget(a.Budget.HelixPoints)
+	c.rates.keep(p.byChannel)
+	return nil
+}
+
+func (c *Collector) masterAway(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.masterLost.IsZero() {
+		c.masterLost = time.Now()
+		c.cfg.Logger.Warn("no master answers; collecting goes on with the assignment in effect", slog.Any("err", err))
+	}
+	c.masterError = err.Error()
+}
+
+func (c *Collector) masterBack(sent, now time.Time) {
+	received := time.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.masterLost.IsZero() {
+		c.cfg.Logger.Info("a master answers again", slog.Duration("after", time.Since(c.masterLost)))
+		c.masterLost = time.Time{}
+	}
+	if !now.IsZero() {
+		c.clockOffset = sent.Add(received.Sub(sent) / 2).Sub(now)
+	}
+}
+
+// maxClockOffset is how far a collector's clock may be off before it is a condition: half of the
+// rollup's default clock skew.
+const maxClockOffset = 2500 * time.Millisecond
+
+func (c *Collector) status(ctx context.Context) control.Heartbeat {
+	p := c.plan.Load()
+	sweep := c.sweeper.Status()
+	total, rates := c.rates.now()
+	h := control.Heartbeat{
+		Collector: c.cfg.Name, Node: c.cfg.Node, Run: c.cfg.Run, Version: c.cfg.Version,
+		Started: c.started, Capacity: c.cfg.Capacity,
+		Epoch: p.assignment.Epoch, Revision: p.assignment.Revision,
+		Joined: c.reader.Joined(), Leaving: c.leaving.Load(),
+		Status: control.CollectorStatus{
+			Assigned:    len(p.assignment.Channels),
+			Connections: c.reader.Connections(),
+			Lines:       int64(value(c.metrics.lines)),
+			Records:     int64(value(c.metrics.records)),
+			Rate:        total, Rates: rates,
+			Viewers: sweep.Viewers, Live: sweep.Live, LastSweep: sweep.LastSweep,
+		},
+	}
+	s := &h.Status
+	n, bytes, oldest, err := c.outbox.Stats(ctx)
+	if err == nil {
+		s.OutboxBatches, s.OutboxBytes, s.OutboxOldest = int64(n), bytes, oldest
+	}
+	s.Conditions = append(s.Conditions, c.reader.Conditions()...)
+	s.Conditions = append(s.Conditions, c.cfg.Helix.Conditions()...)
+	s.Conditions = append(s.Conditions, c.forward.conditions()...)
+	if since, why := c.batch.trouble(); !since.IsZero() {
+		s.Conditions = append(s.Conditions, control.Condition{
+			Name: "outbox-unwritable", Since: since,
+			Detail: why + ": nothing is read beyond what memory holds; make room on the collector's disk",
+		})
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s.ClockOffset = c.clockOffset
+	if c.clockOffset.Abs() > maxClockOffset {
+		s.Conditions = append(s.Conditions, control.Condition{
+			Name: "clock-off", Since: time.Now(),
+			Detail: fmt.Sprintf("this machine's clock is %s off the master's: check its time synchronisation", c.clockOffset),
+		})
+	}
+	if !c.masterLost.IsZero() {
+		s.Conditions = append(s.Conditions, control.Condition{
+			Name: "master-unreachable", Since: c.masterLost, Detail: c.masterError,
+		})
+	}
+	return h
+}

@@ -1,0 +1,139 @@
+package collector
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/tungstene/tungstene/pkg/control"
+	"github.com/tungstene/tungstene/pkg/queue"
+)
+
+// forwardWindow is how many batches are on their way to the queue at once.
+const forwardWindow = 32
+
+// forwarder carries batches from the outbox to the queue. A batch leaves the outbox only when the
+// queue has confirmed it.
+type forwarder struct {
+	from    queue.Subscriber
+	to      queue.Publisher
+	logger  *slog.Logger
+	metrics *metrics
+
+	mu      sync.Mutex
+	failing time.Time
+	failure error
+}
+
+func (f *forwarder) run(ctx context.Context) error {
+	deliveries, err := f.from.Subscribe(ctx, outboxQueue, 2*forwardWindow)
+	if err != nil {
+		return err
+	}
+	for d := range deliveries {
+		held := []queue.Delivery{d}
+	gather:
+		for len(held) < forwardWindow {
+			select {
+			case d, ok := <-deliveries:
+				if !ok {
+					break gather
+				}
+				held = append(held, d)
+			default:
+				break gather
+			}
+		}
+		if err := f.forward(ctx, held); err != nil {
+			if ctx.Err() != nil {
+				return nil //nolint:nilerr // stopping: what is held stays in the outbox
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// forward publishes until it is confirmed, or the context ends, and only then takes the batches
+// out of the outbox.
+func (f *forwarder) forward(ctx context.Context, held []queue.Delivery) error {
+	messages := make([]queue.Message, len(held))
+	for i, d := range held {
+		messages[i] = d.Message
+	}
+	start := time.Now()
+	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
+		err := f.to.Publish(ctx, queue.Store, messages...)
+		if err == nil {
+			break
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		f.fail(err)
+		select {
+		case <-time.After(wait/2 + rand.N(wait/2)): //nolint:gosec // jitter needs no secrecy
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	f.recover()
+	f.metrics.confirm.Observe(time.Since(start).Seconds())
+	// The acknowledgements go together so that the outbox takes them in one transaction.
+	var (
+		wg   sync.WaitGroup
+		mu   sync.Mutex
+		fail error
+	)
+	for _, d := range held {
+		wg.Go(func() {
+			// A confirmed batch that can't be taken out of the outbox is sent again: harmless.
+			if err := d.Ack(ctx); err != nil && !errors.Is(err, queue.ErrStale) && ctx.Err() == nil {
+				mu.Lock()
+				fail = errors.Join(fail, err)
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	if fail != nil {
+		f.logger.Error("confirmed batches stay in the outbox and will be sent again", slog.Any("err", fail))
+	}
+	f.metrics.forwarded.Add(float64(len(held)))
+	return nil
+}
+
+func (f *forwarder) fail(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.failing.IsZero() {
+		f.failing = time.Now()
+		f.logger.Warn("the queue takes nothing; records wait in the outbox", slog.Any("err", err))
+	}
+	f.failure = err
+}
+
+func (f *forwarder) recover() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.failing.IsZero() {
+		f.logger.Info("the queue takes records again", slog.Duration("after", time.Since(f.failing)))
+		f.failing, f.failure = time.Time{}, nil
+	}
+}
+
+func (f *forwarder) conditions() []control.Condition {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.failing.IsZero() {
+		return nil
+	}
+	detail := f.failure.Error() + ": records wait on disk and are sent when the queue is back"
+	if errors.Is(f.failure, queue.ErrUnroutable) {
+		detail = "the queue does not exist: run `tungstene queue declare`; records wait on disk"
+	}
+	return []control.Condition{{Name: "queue-unavailable", Since: f.failing, Detail: detail}}
+}

@@ -1,0 +1,123 @@
+package collector
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/tungstene/tungstene/pkg/control"
+	"github.com/tungstene/tungstene/pkg/record"
+	"github.com/tungstene/tungstene/pkg/twitch/chat"
+)
+
+// plan is an assignment made ready for use. It is never changed.
+type plan struct {
+	assignment control.Assignment
+	events     []*plannedEvent
+	byChannel  map[string]*plannedChannel // by Twitch id
+}
+
+type plannedEvent struct {
+	slug       string
+	start, end time.Time
+	chat       chat.Event
+	channels   map[string]bool // the ids read for this event
+}
+
+type plannedChannel struct {
+	login  string
+	events []*plannedEvent
+}
+
+// contains reports whether the event takes a record of time t: [start, end).
+func (e *plannedEvent) contains(t time.Time) bool { return !t.Before(e.start) && t.Before(e.end) }
+
+func newPlan(a control.Assignment) (*plan, error) {
+	p := &plan{assignment: a, byChannel: make(map[string]*plannedChannel, len(a.Channels))}
+	bySlug := make(map[string]*plannedEvent, len(a.Events))
+	for _, e := range a.Events {
+		pseudonyms, err := record.NewPseudonyms(e.Key, e.Public)
+		if err != nil {
+			return nil, fmt.Errorf("assignment of event %s: %w", e.Slug, err)
+		}
+		ev := &plannedEvent{
+			slug: e.Slug, start: e.Start, end: e.End, channels: map[string]bool{},
+			chat: chat.Event{Slug: e.Slug, KeepText: e.KeepText, Pseudonyms: pseudonyms},
+		}
+		bySlug[e.Slug] = ev
+		p.events = append(p.events, ev)
+	}
+	for _, c := range a.Channels {
+		pc := &plannedChannel{login: c.Login}
+		for _, slug := range c.Events {
+			ev := bySlug[slug]
+			if ev == nil {
+				return nil, fmt.Errorf("assignment of channel %s names event %q, which it does not describe", c.Login, slug)
+			}
+			ev.channels[c.Channel] = true
+			pc.events = append(pc.events, ev)
+		}
+		p.byChannel[c.Channel] = pc
+	}
+	return p, nil
+}
+
+func (p *plan) chatChannels() []chat.Channel {
+	out := make([]chat.Channel, len(p.assignment.Channels))
+	for i, c := range p.assignment.Channels {
+		out[i] = chat.Channel{ID: c.Channel, Login: c.Login}
+	}
+	return out
+}
+
+const assignmentFile = "assignment.json"
+
+// loadAssignment reads the assignment that was in effect when the collector last ran; nil when
+// there was none.
+func loadAssignment(dir string) (*control.Assignment, error) {
+	path := filepath.Join(dir, assignmentFile)
+	b, err := os.ReadFile(path) //nolint:gosec // the collector's own folder
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil //nolint:nilnil // none is a normal answer
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the last assignment: %w", err)
+	}
+	var a control.Assignment
+	if err := json.Unmarshal(b, &a); err != nil {
+		return nil, fmt.Errorf("read the last assignment: %s: %w; delete the file to go on without it", path, err)
+	}
+	return &a, nil
+}
+
+// saveAssignment writes it so that after a crash either the old or the new one is there. It holds
+// pseudonym keys: only the owner may read it.
+func saveAssignment(dir string, a control.Assignment) (err error) {
+	b, err := json.Marshal(a)
+	if err != nil {
+		return fmt.Errorf("save the assignment: %w", err)
+	}
+	tmp, err := os.CreateTemp(dir, assignmentFile+".*") // made with 0600
+	if err != nil {
+		return fmt.Errorf("save the assignment: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("save the assignment: %w", errors.Join(err, os.Remove(tmp.Name())))
+		}
+	}()
+	if _, err = tmp.Write(b); err != nil {
+		return errors.Join(err, tmp.Close())
+	}
+	if err = tmp.Sync(); err != nil {
+		return errors.Join(err, tmp.Close())
+	}
+	if err = tmp.Close(); err != nil {
+		return err
+	}
+	return os.Rename(tmp.Name(), filepath.Join(dir, assignmentFile))
+}
