@@ -61,7 +61,7 @@ type Source struct {
 }
 
 func (*Message) kind() Kind              { return KindMessage }
-func (m *Message) fact() (string, error) { return m.MessageID, nil }
+func (m *Message) fact() string { return m.MessageID }
 
 // Notice is one USERNOTICE. Its fact is the notice's Twitch id. A type that this version does not
 // know is kept with its parameters.
@@ -116,7 +116,7 @@ type Money struct {
 }
 
 func (*Notice) kind() Kind              { return KindNotice }
-func (n *Notice) fact() (string, error) { return n.NoticeID, nil }
+func (n *Notice) fact() string { return n.NoticeID }
 
 // The actions of a Moderation.
 const (
@@ -141,8 +141,8 @@ type Moderation struct {
 
 func (*Moderation) kind() Kind { return KindModeration }
 
-func (m *Moderation) fact() (string, error) {
-	return Hash(m.Channel, m.Action, m.Chatter, m.Message, strconv.FormatInt(m.Time.UnixMilli(), 10)), nil
+func (m *Moderation) fact() string {
+	return Hash(m.Channel, m.Action, m.Chatter, m.Message, strconv.FormatInt(m.Time.UnixMilli(), 10))
 }
 
 // RoomState is the chat modes of a channel as Twitch last told them, whole. ROOMSTATE carries no
@@ -161,7 +161,7 @@ type RoomState struct {
 
 func (*RoomState) kind() Kind { return KindRoomState }
 
-func (s *RoomState) fact() (string, error) {
+func (s *RoomState) fact() string {
 	b := strconv.FormatBool
 	return Hash(s.Channel, b(s.EmoteOnly), b(s.Unique), b(s.SubscribersOnly), strconv.Itoa(s.FollowersOnly),
 		strconv.Itoa(s.Slow), strconv.FormatInt(Minute(s.Time).Unix(), 10)), nil
@@ -188,8 +188,8 @@ type Viewers struct {
 
 func (*Viewers) kind() Kind { return KindViewers }
 
-func (v *Viewers) fact() (string, error) {
-	return v.Source + "/" + v.Channel + "/" + strconv.FormatInt(v.Time.UnixMilli(), 10), nil
+func (v *Viewers) fact() string {
+	return v.Source + "/" + v.Channel + "/" + strconv.FormatInt(v.Time.UnixMilli(), 10)
 }
 
 // The phases of a Session.
@@ -214,7 +214,7 @@ type Session struct {
 }
 
 func (*Session) kind() Kind              { return KindSession }
-func (s *Session) fact() (string, error) { return s.Stream + "/" + s.Phase, nil }
+func (s *Session) fact() string { return s.Stream + "/" + s.Phase }
 
 // The fields that a Change speaks of.
 const (
@@ -239,8 +239,8 @@ type Change struct {
 
 func (*Change) kind() Kind { return KindChange }
 
-func (c *Change) fact() (string, error) {
-	return Hash(c.Channel, c.Field, c.To, strconv.FormatInt(c.Time.UnixMilli(), 10)), nil
+func (c *Change) fact() string {
+	return Hash(c.Channel, c.Field, c.To, strconv.FormatInt(c.Time.UnixMilli(), 10))
 }
 
 // Coverage says that one connection of one collector was reading a set of channels from Time to
@@ -265,12 +265,16 @@ type Coverage struct {
 
 func (*Coverage) kind() Kind { return KindCoverage }
 
-func (c *Coverage) fact() (string, error) {
+func (c *Coverage) fact() string {
+	return Hash(c.Collector, c.Connection, c.Source, strconv.FormatInt(c.Time.UnixMilli(), 10))
+}
+
+func (c *Coverage) check() error {
 	if !c.Time.Before(c.To) || !Minute(c.Time).Equal(Minute(c.To.Add(-time.Millisecond))) {
-		return "", invalid("coverage of %s from %s to %s is empty or crosses a minute", c.Connection, c.Time, c.To)
+		return invalid("coverage of %s from %s to %s is empty or crosses a minute", c.Connection, c.Time, c.To)
 	}
 	c.To = Millis(c.To)
-	return Hash(c.Collector, c.Connection, c.Source, strconv.FormatInt(c.Time.UnixMilli(), 10)), nil
+	return nil
 }
 
 // ChannelSet is the hash that a Coverage names its channels by. The ids must be sorted.

@@ -80,8 +80,11 @@ type Document interface {
 	kind() Kind
 	// fact returns what identifies the document within its event and kind, from Twitch's own id
 	// where there is one.
-	fact() (string, error)
+	fact() string
 }
+
+// checked is a Document with more to check than that its header is whole.
+type checked interface{ check() error }
 
 // ErrInvalid is wrapped by every error about a document that can't be a record.
 var ErrInvalid = errors.New("invalid record")
@@ -94,13 +97,16 @@ func invalid(format string, args ...any) error {
 func Encode(d Document) (Record, error) {
 	h := d.header()
 	h.Kind = d.kind()
-	fact, err := d.fact()
-	if err != nil {
-		return Record{}, err
+	if c, ok := d.(checked); ok {
+		if err := c.check(); err != nil {
+			return Record{}, err
+		}
 	}
+	fact := d.fact()
 	if fact == "" {
 		return Record{}, invalid("a %s of event %q has no fact to identify it", h.Kind, h.Event)
 	}
+	var err error
 	if h.ID, err = ID(h.Event, h.Kind, fact); err != nil {
 		return Record{}, err
 	}
