@@ -60,7 +60,7 @@ type Source struct {
 	Message string `bson:"message,omitempty"`
 }
 
-func (*Message) kind() Kind              { return KindMessage }
+func (*Message) kind() Kind     { return KindMessage }
 func (m *Message) fact() string { return m.MessageID }
 
 // Notice is one USERNOTICE. Its fact is the notice's Twitch id. A type that this version does not
@@ -115,7 +115,7 @@ type Money struct {
 	Currency string `bson:"currency" json:"currency"`
 }
 
-func (*Notice) kind() Kind              { return KindNotice }
+func (*Notice) kind() Kind     { return KindNotice }
 func (n *Notice) fact() string { return n.NoticeID }
 
 // The actions of a Moderation.
@@ -164,7 +164,7 @@ func (*RoomState) kind() Kind { return KindRoomState }
 func (s *RoomState) fact() string {
 	b := strconv.FormatBool
 	return Hash(s.Channel, b(s.EmoteOnly), b(s.Unique), b(s.SubscribersOnly), strconv.Itoa(s.FollowersOnly),
-		strconv.Itoa(s.Slow), strconv.FormatInt(Minute(s.Time).Unix(), 10)), nil
+		strconv.Itoa(s.Slow), strconv.FormatInt(Minute(s.Time).Unix(), 10))
 }
 
 // SourceHelix and SourceChat name where samples and coverage come from.
@@ -213,7 +213,7 @@ type Session struct {
 	Language string `bson:"language,omitempty"`
 }
 
-func (*Session) kind() Kind              { return KindSession }
+func (*Session) kind() Kind     { return KindSession }
 func (s *Session) fact() string { return s.Stream + "/" + s.Phase }
 
 // The fields that a Change speaks of.
