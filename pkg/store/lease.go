@@ -43,17 +43,17 @@ type ElectorConfig struct {
 // Elector takes part in the election of one leader among processes that share a store. It writes
 // one lease document by compare-and-set and trusts no wall clock, neither its own nor others'.
 //
-//	          no lease, released, ours, or          compare-and-set
-//	          unchanged for TTL as seen here        succeeds, epoch+1
-//	  ┌──────────┐               ┌───────────┐             ┌─────────┐ renewed
-//	  │ watching │──────────────►│ acquiring │────────────►│ leading │◄──────┐
-//	  └──────────┘               └───────────┘             └─────────┘───────┘
-//	    ▲  ▲ │ the context ends        │ conflict            │  lead returned, the context
-//	    │  │ ▼                         │ or error            │  ended, another has the lease, or
-//	    │  │ end                       │                     ▼  TTL-Margin since the last renewal
-//	    │  └───────────────────────────┘               ┌───────────────┐
-//	    └──────────────────────────────────────────────│ stepping down │ cancels lead, waits for
-//	                   pause of Renew                  └───────────────┘ it, releases if still ours
+//	        no lease, released, ours, or          compare-and-set
+//	        unchanged for TTL as seen here        succeeds, epoch+1
+//	┌──────────┐               ┌───────────┐             ┌─────────┐ renewed
+//	│ watching │──────────────►│ acquiring │────────────►│ leading │◄──────┐
+//	└──────────┘               └───────────┘             └─────────┘───────┘
+//	  ▲  ▲ │ the context ends        │ conflict            │  lead returned, the context
+//	  │  │ ▼                         │ or error            │  ended, another has the lease, or
+//	  │  │ end                       │                     ▼  TTL-Margin since the last renewal
+//	  │  └───────────────────────────┘               ┌───────────────┐
+//	  └──────────────────────────────────────────────│ stepping down │ cancels lead, waits for
+//	                 pause of Renew                  └───────────────┘ it, releases if still ours
 //
 // A leader trusts its lease until TTL-Margin after it *sent* the last renewal that succeeded. A
 // standby takes a lease that it has *seen* unchanged for TTL. The sending comes before the seeing,

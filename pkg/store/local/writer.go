@@ -511,4 +511,3 @@ func millis(t time.Time) int64 {
 	}
 	return ms
 }
-
