@@ -1,0 +1,49 @@
+package consumer
+
+import "github.com/prometheus/client_golang/prometheus"
+
+type metrics struct {
+	inserted, existed, refused prometheus.Counter
+	batches, stale, dead       prometheus.Counter
+	marks, retries             prometheus.Counter
+	insert, lag                prometheus.Histogram
+}
+
+func newMetrics(reg prometheus.Registerer) (*metrics, error) {
+	records := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "tungstene_consumer_records_total",
+		Help: "Records by what became of them: inserted, existed (stored before), refused (dead letter).",
+	}, []string{"outcome"})
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: "tungstene_consumer_" + name, Help: help})
+	}
+	m := &metrics{
+		inserted: records.WithLabelValues("inserted"),
+		existed:  records.WithLabelValues("existed"),
+		refused:  records.WithLabelValues("refused"),
+		batches:  counter("batches_total", "Batches acknowledged."),
+		stale:    counter("stale_acks_total", "Batches whose acknowledgement came too late; they come again."),
+		dead:     counter("dead_letters_total", "Dead letters published: unreadable batches and refused records."),
+		marks:    counter("marks_total", "Dirty marks written for minutes that are closed or about to be."),
+		retries:  counter("retries_total", "Attempts to write to the store or to publish dead letters that failed."),
+		insert: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "tungstene_consumer_insert_seconds", Help: "Time to store the records of one insert, retries included.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 2, 15),
+		}),
+		lag: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "tungstene_consumer_lag_seconds", Help: "Age of a chat message, by event time, when it was stored.",
+			Buckets: []float64{0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1, 1.5, 2, 3, 5, 10, 20, 60, 300, 3600},
+		}),
+	}
+	if reg == nil {
+		return m, nil
+	}
+	for _, c := range []prometheus.Collector{
+		records, m.batches, m.stale, m.dead, m.marks, m.retries, m.insert, m.lag,
+	} {
+		if err := reg.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
