@@ -278,6 +278,12 @@ func (r Replay) withDefaults() (Replay, error) {
 				r.Rows[i].Time.Format(time.RFC3339), r.Rows[i-1].Time.Format(time.RFC3339))
 		}
 	}
+	for _, m := range r.Rows {
+		if !m.Time.Equal(m.Time.Truncate(time.Minute)) || m.Emotes > maxEmotes*max(m.Messages, 0) {
+			return r, fmt.Errorf("the minute %s: use the start of a minute and at most %d emotes a message",
+				m.Time.Format(time.RFC3339Nano), maxEmotes)
+		}
+	}
 	first, last := r.Rows[0].Time, r.Rows[len(r.Rows)-1].Time
 	if r.From.IsZero() {
 		r.From = first
