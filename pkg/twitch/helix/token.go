@@ -198,20 +198,20 @@ func (c *Client) authenticate(ctx context.Context, a *account, endpoint, method,
 	if bearer != "" {
 		req.Header.Set("Authorization", "OAuth "+bearer)
 	}
-	resp, body, f := c.roundTrip(req, a, endpoint)
+	status, body, f := c.roundTrip(req, a, endpoint)
 	if f != nil {
 		return f
 	}
-	if resp.StatusCode != http.StatusOK {
-		f = c.failure(a, endpoint, resp.StatusCode)
-		f.reason, f.detail = reasonOf(resp.StatusCode), c.message(a, bearer, body)
+	if status != http.StatusOK {
+		f = c.failure(a, endpoint, status)
+		f.reason, f.detail = reasonOf(status), c.message(a, bearer, body)
 		if f.reason == reasonRequest {
 			f.reason = reasonUnauthorized // "invalid client"
 		}
 		return f
 	}
 	if err := json.Unmarshal(body, into); err != nil {
-		f = c.failure(a, endpoint, resp.StatusCode)
+		f = c.failure(a, endpoint, status)
 		f.reason, f.err = reasonBody, err
 		return f
 	}
