@@ -1,0 +1,340 @@
+package master
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+	_ "time/tzdata" // time zones are checked on machines without them too
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/tungstene/tungstene/pkg/control"
+	"github.com/tungstene/tungstene/pkg/record"
+	"github.com/tungstene/tungstene/pkg/store"
+)
+
+// maxLength is the longest an event can be: a typing error in a year should not collect for ever.
+const maxLength = 366 * 24 * time.Hour
+
+// Errors of the state, which the API answers as conflicts or as bad values.
+type (
+	stateError struct{ msg string }
+	valueError struct{ field, msg string }
+)
+
+func (e *stateError) Error() string { return e.msg }
+func (e *valueError) Error() string { return e.field + ": " + e.msg }
+
+func conflict(format string, args ...any) error { return &stateError{fmt.Sprintf(format, args...)} }
+func badValue(field, format string, args ...any) error {
+	return &valueError{field, fmt.Sprintf(format, args...)}
+}
+
+// newEvent makes a draft of what an operator said.
+func newEvent(in control.NewEvent, now time.Time) (record.Event, error) {
+	e := record.Event{
+		Slug: in.Slug, Rev: 1, Name: cmp.Or(in.Name, in.Slug), State: record.EventDraft,
+		TimeZone: cmp.Or(in.TimeZone, "UTC"), Currency: cmp.Or(in.Currency, "EUR"),
+		KeepText: in.KeepText, Replicas: cmp.Or(in.Replicas, 1), Created: record.Millis(now),
+	}
+	if !in.Start.IsZero() {
+		e.Start = record.Millis(in.Start)
+	}
+	if !in.End.IsZero() {
+		e.End = record.Millis(in.End)
+	}
+	return e, checkEvent(e)
+}
+
+// checkEvent checks what must hold of an event in any state.
+func checkEvent(e record.Event) error {
+	if !record.ValidSlug(e.Slug) {
+		return badValue("slug", "%q: use 1 to %d lower-case letters, digits and dashes", e.Slug, record.MaxSlugBytes)
+	}
+	if _, err := time.LoadLocation(e.TimeZone); err != nil || e.TimeZone == "Local" {
+		return badValue("time_zone", "%q is no IANA time zone, such as Europe/Paris", e.TimeZone)
+	}
+	if len(e.Currency) != 3 {
+		return badValue("currency", "%q is no ISO 4217 code, such as EUR", e.Currency)
+	}
+	if e.Replicas < 1 || e.Replicas > 2 {
+		return badValue("replicas", "%d: use 1 or 2", e.Replicas)
+	}
+	if e.Start.IsZero() || e.End.IsZero() {
+		if e.State == record.EventDraft {
+			return nil
+		}
+		return conflict("event %s needs a start and an end: set both first", e.Slug)
+	}
+	if !e.Start.Before(e.End) {
+		return badValue("end", "%s is not after the start, %s", stamp(e.End), stamp(e.Start))
+	}
+	if e.End.Sub(e.Start) > maxLength {
+		return badValue("end", "%s is more than a year after the start, %s", stamp(e.End), stamp(e.Start))
+	}
+	return nil
+}
+
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+
+// act does what an operator asks to the state of an event. An event that is in that state already
+// is left alone.
+func act(e record.Event, a control.Action, now time.Time) (record.Event, error) {
+	now = record.Millis(now)
+	refuse := func() (record.Event, error) {
+		return e, conflict("event %s is %s: %s", e.Slug, e.State, map[control.Action]string{
+			control.Schedule: "only a draft can be scheduled",
+			control.Start:    "only a draft, a scheduled or an ended event can be started",
+			control.Stop:     "only a live event can be stopped",
+		}[a])
+	}
+	switch a {
+	case control.Schedule:
+		switch e.State {
+		case record.EventScheduled:
+			return e, nil
+		case record.EventDraft:
+		default:
+			return refuse()
+		}
+		e.State = record.EventScheduled
+	case control.Start:
+		switch e.State {
+		case record.EventLive:
+			return e, nil
+		case record.EventDraft, record.EventScheduled, record.EventEnded:
+		default:
+			return refuse()
+		}
+		if e.State != record.EventEnded && (e.Start.IsZero() || e.Start.After(now)) {
+			e.Start = now
+		}
+		e.State = record.EventLive
+	case control.Stop:
+		switch e.State {
+		case record.EventEnded:
+			return e, nil
+		case record.EventLive:
+		default:
+			return refuse()
+		}
+		e.State = record.EventEnded
+		if e.End.After(now) {
+			// An event that is stopped in its first millisecond has one all the same.
+			e.End = maxTime(now, e.Start.Add(time.Millisecond))
+		}
+		return e, checkEvent(e)
+	default:
+		return e, badValue("action", "%q is not schedule, start or stop", a)
+	}
+	if err := checkEvent(e); err != nil {
+		return e, err
+	}
+	if !e.End.After(now) {
+		return e, conflict("the end of event %s, %s, has passed: set a later one first", e.Slug, stamp(e.End))
+	}
+	return e, nil
+}
+
+func maxTime(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// due is the state that an event has by the clock, for the leader to bring about.
+func due(e record.Event, now time.Time, grace time.Duration) string {
+	if e.State == record.EventScheduled && !now.Before(e.Start) {
+		e.State = record.EventLive
+	}
+	if e.State == record.EventLive && !now.Before(e.End.Add(max(grace, 0))) {
+		e.State = record.EventEnded
+	}
+	return e.State
+}
+
+// collected says whether an event's channels are to be read now.
+func collected(e record.Event, now time.Time, lead time.Duration) bool {
+	return e.State == record.EventLive ||
+		(e.State == record.EventScheduled && !now.Before(e.Start.Add(-max(lead, 0))))
+}
+
+// patch changes an event as far as its state allows.
+func patch(e record.Event, p control.EventPatch, now time.Time) (record.Event, error) {
+	if e.State == record.EventFrozen {
+		return e, conflict("event %s is frozen: nothing of it changes any more", e.Slug)
+	}
+	begun := e.State == record.EventLive || e.State == record.EventEnded
+	if p.Name != nil {
+		e.Name = *p.Name
+	}
+	if p.TimeZone != nil {
+		e.TimeZone = *p.TimeZone
+	}
+	if p.Currency != nil {
+		e.Currency = *p.Currency
+	}
+	if p.Start != nil && !record.Millis(*p.Start).Equal(e.Start) {
+		if begun {
+			return e, conflict("event %s is %s: its start can't change any more", e.Slug, e.State)
+		}
+		e.Start = record.Millis(*p.Start)
+	}
+	if p.End != nil && !record.Millis(*p.End).Equal(e.End) {
+		if begun && !p.End.After(now) {
+			return e, conflict("event %s is %s: its end can only become a moment in the future (to end it now, stop it)", e.Slug, e.State)
+		}
+		e.End = record.Millis(*p.End)
+	}
+	if p.KeepText != nil && *p.KeepText != e.KeepText {
+		if e.State == record.EventEnded {
+			return e, conflict("event %s is ended: what it kept can't change any more", e.Slug)
+		}
+		e.KeepText = *p.KeepText
+	}
+	if p.Replicas != nil && *p.Replicas != e.Replicas {
+		if e.State == record.EventEnded {
+			return e, conflict("event %s is ended: nobody reads it any more", e.Slug)
+		}
+		e.Replicas = *p.Replicas
+	}
+	return e, checkEvent(e)
+}
+
+// find reads all documents of a query.
+func find[T any](ctx context.Context, s store.Store, q store.Query) ([]T, error) {
+	list := []T{}
+	for raw, err := range s.Find(ctx, q) {
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", q.Collection, err)
+		}
+		var v T
+		if err := bson.Unmarshal(raw, &v); err != nil {
+			return nil, fmt.Errorf("decode a document of %s: %w", q.Collection, err)
+		}
+		list = append(list, v)
+	}
+	return list, nil
+}
+
+func (m *Master) events(ctx context.Context) ([]record.Event, error) {
+	return find[record.Event](ctx, m.cfg.Store, store.Query{Collection: store.Events})
+}
+
+func (m *Master) event(ctx context.Context, slug string) (record.Event, error) {
+	var e record.Event
+	raw, err := m.cfg.Store.Get(ctx, store.Events, slug)
+	if err != nil {
+		return e, fmt.Errorf("event %s: %w", slug, err)
+	}
+	if err := bson.Unmarshal(raw, &e); err != nil {
+		return e, fmt.Errorf("decode event %s: %w", slug, err)
+	}
+	return e, nil
+}
+
+// createEvent makes the key first: no event is ever without.
+func (m *Master) createEvent(ctx context.Context, in control.NewEvent) (record.Event, error) {
+	e, err := newEvent(in, m.cfg.Clock.Now())
+	if err != nil {
+		return e, err
+	}
+	if _, err := m.event(ctx, e.Slug); !errors.Is(err, store.ErrNotFound) {
+		if err == nil {
+			err = conflict("there is an event %s already", e.Slug)
+		}
+		return e, err
+	}
+	if err := m.cfg.Keys.Create(ctx, e.Slug); err != nil {
+		return e, err
+	}
+	if err := m.setDoc(ctx, store.Events, 0, e.Slug, e); err != nil {
+		if errors.Is(err, store.ErrConflict) {
+			err = conflict("there is an event %s already", e.Slug)
+		}
+		return e, err
+	}
+	m.log.Info("event created", "event", e.Slug)
+	return e, nil
+}
+
+// changeEvent changes an event by compare-and-set, again if somebody else was faster.
+func (m *Master) changeEvent(ctx context.Context, slug string, change func(record.Event) (record.Event, error)) (record.Event, error) {
+	for {
+		old, err := m.event(ctx, slug)
+		if err != nil {
+			return old, err
+		}
+		e, err := change(old)
+		if err != nil {
+			return old, err
+		}
+		if e == old {
+			return e, nil
+		}
+		e.Rev = old.Rev + 1
+		err = m.setDoc(ctx, store.Events, old.Rev, slug, e)
+		if errors.Is(err, store.ErrConflict) {
+			continue
+		}
+		if err != nil {
+			return old, err
+		}
+		if e.State != old.State {
+			m.log.Info("event has a new state", "event", slug, "state", e.State, "was", old.State)
+		}
+		m.nudge(m.wake)
+		return e, nil
+	}
+}
+
+func (m *Master) setDoc(ctx context.Context, c store.Collection, rev int64, id string, v any) error {
+	raw, err := bson.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encode %s: %w", id, err)
+	}
+	if err := m.cfg.Store.CompareAndSet(ctx, c, rev, store.Doc{ID: id, Raw: raw}); err != nil {
+		return fmt.Errorf("write %s: %w", id, err)
+	}
+	return nil
+}
+
+func (m *Master) nudge(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default: // it will look anyway
+	}
+}
+
+// advance brings events to the states that they have by the clock. A master that no longer leads
+// may do it too: the change is a function of the event and compared when it is set.
+func (m *Master) advance(ctx context.Context, events []record.Event) error {
+	var errs []error
+	for i, e := range events {
+		now := m.cfg.Clock.Now()
+		if due(e, now, m.cfg.EndGrace) == e.State {
+			continue
+		}
+		changed, err := m.changeEvent(ctx, e.Slug, func(e record.Event) (record.Event, error) {
+			e.State = due(e, now, m.cfg.EndGrace)
+			return e, nil
+		})
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		events[i] = changed
+	}
+	return errors.Join(errs...)
+}
+
+func sortedChannels(list []record.Channel) []record.Channel {
+	slices.SortFunc(list, func(a, b record.Channel) int {
+		return cmp.Or(cmp.Compare(a.Login, b.Login), cmp.Compare(a.ID, b.ID))
+	})
+	return list
+}

@@ -1,0 +1,160 @@
+package master
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/tungstene/tungstene/pkg/record"
+	"github.com/tungstene/tungstene/pkg/store"
+)
+
+// ErrNoKey: the event has no pseudonym key here.
+var ErrNoKey = errors.New("no pseudonym key")
+
+// Keys keeps the pseudonym keys of events, apart from what is collected: whoever has a key and the
+// data can find a person in it, and whoever destroys the key has made that impossible for good.
+// FileKeys is the one for production. StoreKeys needs nothing set up but lies beside the data: a
+// copy of the database then holds both.
+type Keys interface {
+	// Key returns an event's key of record.KeyBytes, or ErrNoKey.
+	Key(ctx context.Context, event string) ([]byte, error)
+	// Create makes an event's key if it has none. Of several calls at once, on any master, one
+	// makes it and all see the same.
+	Create(ctx context.Context, event string) error
+}
+
+// FileKeys keeps each key in a file of its own in one directory, as 64 hexadecimal characters,
+// readable by the owner only. Several masters share the directory through a mounted volume; a
+// read-only one works when the files of all events were put there before.
+type FileKeys struct{ dir string }
+
+// NewFileKeys makes the directory (0700) if there is none.
+func NewFileKeys(dir string) (*FileKeys, error) {
+	if dir == "" {
+		return nil, errors.New("key directory is required")
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("key directory: %w", err)
+	}
+	return &FileKeys{dir: dir}, nil
+}
+
+func (k *FileKeys) path(event string) (string, error) {
+	if !record.ValidSlug(event) {
+		return "", fmt.Errorf("event %q is not a slug", event)
+	}
+	return filepath.Join(k.dir, event+".key"), nil
+}
+
+// Key reads the event's file.
+func (k *FileKeys) Key(_ context.Context, event string) ([]byte, error) {
+	path, err := k.path(event)
+	if err != nil {
+		return nil, err
+	}
+	text, err := os.ReadFile(path) //nolint:gosec // the name is a slug
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w of event %s: %s does not exist; mount the directory that the other masters use, or restore it",
+			ErrNoKey, event, path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("pseudonym key of event %s: %w", event, err)
+	}
+	// The decoder's own error would show a part of the key.
+	key, err := hex.DecodeString(strings.TrimSpace(string(text)))
+	if err != nil || len(key) != record.KeyBytes {
+		return nil, fmt.Errorf("pseudonym key of event %s: %s does not hold %d hexadecimal characters",
+			event, path, 2*record.KeyBytes)
+	}
+	return key, nil
+}
+
+// Create writes the file whole or not at all, and never over one that is there.
+func (k *FileKeys) Create(_ context.Context, event string) (err error) {
+	path, err := k.path(event)
+	if err != nil {
+		return err
+	}
+	if _, err := os.Stat(path); err == nil {
+		return nil
+	}
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("create pseudonym key of event %s (is the key directory writable?): %w", event, err)
+		}
+	}()
+	f, err := os.CreateTemp(k.dir, "."+event+"-*") // 0600
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.Remove(f.Name())) }()
+	_, err = f.WriteString(hex.EncodeToString(record.NewKey()) + "\n")
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	// A link fails where the name is taken: another master was first.
+	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	dir, err := os.Open(k.dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// StoreKeys keeps the keys in the collection secrets.
+type StoreKeys struct{ store store.Store }
+
+// NewStoreKeys keeps keys in the store.
+func NewStoreKeys(s store.Store) *StoreKeys { return &StoreKeys{store: s} }
+
+type secret struct {
+	ID    string `bson:"_id"`
+	Rev   int64  `bson:"rev"`
+	Event string `bson:"event"`
+	Key   []byte `bson:"key"`
+}
+
+func secretID(event string) string { return "pseudonyms/" + event }
+
+// Key reads the event's document.
+func (k *StoreKeys) Key(ctx context.Context, event string) ([]byte, error) {
+	raw, err := k.store.Get(ctx, store.Secrets, secretID(event))
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, fmt.Errorf("%w of event %s in the store", ErrNoKey, event)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("pseudonym key of event %s: %w", event, err)
+	}
+	var s secret
+	if err := bson.Unmarshal(raw, &s); err != nil {
+		return nil, fmt.Errorf("decode pseudonym key of event %s: %w", event, err)
+	}
+	if len(s.Key) != record.KeyBytes {
+		return nil, fmt.Errorf("pseudonym key of event %s has %d bytes, want %d", event, len(s.Key), record.KeyBytes)
+	}
+	return s.Key, nil
+}
+
+// Create writes the document if there is none.
+func (k *StoreKeys) Create(ctx context.Context, event string) error {
+	s := secret{ID: secretID(event), Rev: 1, Event: event, Key: record.NewKey()}
+	raw, err := bson.Marshal(s)
+	if err != nil {
+		return fmt.Errorf("encode pseudonym key of event %s: %w", event, err)
+	}
+	err = k.store.CompareAndSet(ctx, store.Secrets, 0, store.Doc{ID: s.ID, Raw: raw})
+	if err != nil && !errors.Is(err, store.ErrConflict) {
+		return fmt.Errorf("create pseudonym key of event %s: %w", event, err)
+	}
+	return nil
+}
