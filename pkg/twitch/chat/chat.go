@@ -11,7 +11,10 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
+	"slices"
+	"strings"
 	"time"
 
 	twitch "github.com/gempir/go-twitch-irc/v4"
@@ -149,17 +152,28 @@ func (c Config) withDefaults() Config {
 // in the noise is forgiven and two are not.
 func (c *Config) silence() time.Duration { return c.KeepAlive * 5 / 2 }
 
-// Parse parses a raw line without its line end. The library panics on some malformed tags; they
-// are left out then. A line that it can't parse at all gives an error.
+// Parse parses a raw line without its line end. The library panics on badges and emotes that are
+// not as it expects: then only the message's Tags have them. A line that can't be parsed at all
+// gives an error.
 func Parse(raw string) (twitch.Message, error) {
 	m, err := parse(raw)
 	if err == nil {
 		return m, nil
 	}
-	if mended := withoutFragileTags(raw); mended != raw {
-		return parse(mended)
+	mended, fragile := withoutFragileTags(raw)
+	if len(fragile) == 0 {
+		return nil, err
 	}
-	return nil, err
+	if m, err = parse(mended); err != nil {
+		return nil, err
+	}
+	switch m := m.(type) {
+	case *twitch.PrivateMessage:
+		maps.Copy(m.Tags, fragile)
+	case *twitch.UserNoticeMessage:
+		maps.Copy(m.Tags, fragile)
+	}
+	return m, nil
 }
 
 func parse(raw string) (m twitch.Message, err error) {
@@ -169,4 +183,24 @@ func parse(raw string) (m twitch.Message, err error) {
 		}
 	}()
 	return twitch.ParseMessage(raw), nil
+}
+
+// withoutFragileTags takes the tags out of a raw line on which the library can panic.
+func withoutFragileTags(raw string) (mended string, fragile map[string]string) {
+	tags, rest, ok := strings.Cut(raw, " ")
+	if !ok || !strings.HasPrefix(tags, "@") {
+		return raw, nil
+	}
+	fragile = map[string]string{}
+	kept := slices.DeleteFunc(strings.Split(tags[1:], ";"), func(tag string) bool {
+		name, value, _ := strings.Cut(tag, "=")
+		switch name {
+		case "badges", "source-badges", "emotes":
+			fragile[name] = value
+			return true
+		}
+		return false
+	})
+	// With no tag left the library still needs one to make the map.
+	return "@" + strings.Join(kept, ";") + " " + rest, fragile
 }

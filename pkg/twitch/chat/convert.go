@@ -240,22 +240,3 @@ func clean(s string) string {
 	}
 	return s
 }
-
-// fragileTags are those on which the library panics when they are not as it expects.
-var fragileTags = []string{"badges", "source-badges", "emotes"} //nolint:gochecknoglobals // a constant
-
-// withoutFragileTags leaves them out of a raw line.
-func withoutFragileTags(raw string) string {
-	tags, rest, ok := strings.Cut(raw, " ")
-	if !ok || !strings.HasPrefix(tags, "@") {
-		return raw
-	}
-	kept := slices.DeleteFunc(strings.Split(tags[1:], ";"), func(tag string) bool {
-		name, _, _ := strings.Cut(tag, "=")
-		return slices.Contains(fragileTags, name)
-	})
-	if len(kept) == 0 {
-		return rest
-	}
-	return "@" + strings.Join(kept, ";") + " " + rest
-}

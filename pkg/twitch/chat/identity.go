@@ -110,9 +110,9 @@ func (i *identities) word(w string) string {
 	return w
 }
 
-// holds reports whether an identity occurs anywhere in s.
+// holds reports whether scrub would change s.
 func (i *identities) holds(s string) bool {
-	return len(i.names)+len(i.ids) > 0 && i.occurs(s)
+	return len(i.names)+len(i.ids) > 0 && i.occurs(s) && i.scrub(s) != s
 }
 
 // replaceFold replaces old, which is lower case, in s whatever the case it has there.

@@ -51,7 +51,7 @@ func convertNotice(line Line, ev Event, m *twitch.UserNoticeMessage) (record.Doc
 	d := &record.Notice{
 		Header:    header(line, ev, tags),
 		NoticeID:  id,
-		Type:      who.scrub(clean(tags["msg-id"])),
+		Type:      clean(tags["msg-id"]),
 		Chatter:   chatter(ev.Pseudonyms, tags["user-id"], tags["login"]),
 		Anonymous: tags["user-id"] == AnonymousGifter,
 		Emotes:    emotes(tags["emotes"], m.Message, &who),
@@ -246,7 +246,10 @@ func (p params) public(who *identities) map[string]string {
 		case impersonal:
 			value = who.scrub(value)
 		}
-		out[paramName(who.scrub(clean(name)))] = value
+		out[paramName(clean(name))] = value
+	}
+	if len(out) == 0 {
+		return nil
 	}
 	return out
 }
