@@ -1,8 +1,12 @@
 package record
 
 import (
+	"maps"
+	"slices"
 	"strconv"
 	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
 // Message is one chat message. Its fact is the message's Twitch id.
@@ -98,7 +102,21 @@ type Notice struct {
 	Source *Source `bson:"source,omitempty"`
 	// Params are the msg-param-* tags that no field above holds, without that prefix; whatever
 	// can name a person is a pseudonym.
-	Params map[string]string `bson:"params,omitempty"`
+	Params Params `bson:"params,omitempty"`
+}
+
+// Params are named texts. They are encoded in the order of their names, so that the same fact is
+// the same bytes wherever it was seen.
+type Params map[string]string
+
+// MarshalBSONValue encodes them as a document.
+func (p Params) MarshalBSONValue() (typ byte, data []byte, err error) {
+	d := make(bson.D, 0, len(p))
+	for _, name := range slices.Sorted(maps.Keys(p)) {
+		d = append(d, bson.E{Key: name, Value: p[name]})
+	}
+	t, data, err := bson.MarshalValue(d)
+	return byte(t), data, err
 }
 
 // Raid is a raid's size and where it came from. A raider outside the event is a pseudonym in the
@@ -270,6 +288,7 @@ func (c *Coverage) fact() string {
 }
 
 func (c *Coverage) check() error {
+	c.Time, c.To = Millis(c.Time), Millis(c.To)
 	if !c.Time.Before(c.To) || !Minute(c.Time).Equal(Minute(c.To.Add(-time.Millisecond))) {
 		return invalid("coverage of %s from %s to %s is empty or crosses a minute", c.Connection, c.Time, c.To)
 	}
