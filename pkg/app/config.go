@@ -11,9 +11,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/robfig/cron/v3"
-
+	"github.com/tungstene/tungstene/pkg/control"
 	"github.com/tungstene/tungstene/pkg/record"
+	"github.com/tungstene/tungstene/pkg/twitch/helix"
 )
 
 // Config is the configuration of every role. Each field is a key of the YAML file (its path is
@@ -153,8 +153,9 @@ func (c *Config) Validate() error {
 	if c.Data == "" {
 		bad("data", "name a folder")
 	}
-	if c.Name != "" && !record.ValidSlug(c.Name) {
-		bad("name", "%q: use 1 to %d lower-case letters, digits and dashes", c.Name, record.MaxSlugBytes)
+	if c.Name != "" && !control.ValidName(c.Name) {
+		bad("name", "%q: use 1 to %d of a-z, 0-9, dot and dash, with a letter or digit at both ends",
+			c.Name, control.MaxNameBytes)
 	}
 	for field, raw := range map[string]string{
 		"twitch.helix": c.Twitch.Helix, "twitch.auth": c.Twitch.Auth,
@@ -187,7 +188,7 @@ func (c *Config) Validate() error {
 		}
 	}
 	for field, spec := range map[string]string{"twitch.sweep": c.Twitch.Sweep, "twitch.users": c.Twitch.Users} {
-		if _, err := ParseSchedule(spec); err != nil {
+		if _, err := helix.ParseSchedule(spec); err != nil {
 			bad(field, "%w", err)
 		}
 	}
@@ -214,17 +215,6 @@ func (c *Config) Validate() error {
 	within("rollup.live_every", c.Rollup.LiveEvery, 100*time.Millisecond, time.Minute)
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errors.Join(errs...)
-}
-
-// ParseSchedule reads a cron expression of five fields, or six with leading seconds, or a
-// descriptor such as @every 30s.
-func ParseSchedule(spec string) (cron.Schedule, error) {
-	s, err := cron.NewParser(cron.SecondOptional | cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow |
-		cron.Descriptor).Parse(spec)
-	if err != nil {
-		return nil, fmt.Errorf("cron expression %q: %w", spec, err)
-	}
-	return s, nil
 }
 
 func plainURL(raw string, schemes ...string) error {
@@ -262,7 +252,7 @@ func hostName() string {
 		}
 		return '-'
 	}, h)
-	if !record.ValidSlug(h) {
+	if h = strings.Trim(h, "-"); !control.ValidName(h) {
 		return "localhost"
 	}
 	return h
@@ -274,7 +264,7 @@ func secret(field, file, variable string) (string, error) {
 	if file == "" {
 		return os.Getenv(variable), nil
 	}
-	b, err := os.ReadFile(file) //nolint:gosec // the operator names the file
+	b, err := os.ReadFile(file)
 	if err != nil {
 		return "", &FieldError{Field: field, Err: err}
 	}
@@ -310,7 +300,7 @@ func authorities(field, file string) (*x509.CertPool, error) {
 	if file == "" {
 		return nil, nil //nolint:nilnil // the system's
 	}
-	pem, err := os.ReadFile(file) //nolint:gosec // the operator names the file
+	pem, err := os.ReadFile(file)
 	if err != nil {
 		return nil, &FieldError{Field: field, Err: err}
 	}

@@ -31,7 +31,7 @@ var _ kong.Resolver = (*File)(nil)
 // LoadFile reads a YAML file and checks that it holds nothing but fields of Config, each once. The
 // errors name file, line and field.
 func LoadFile(path string) (*File, error) {
-	b, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+	b, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("read the configuration: %w", err)
 	}

@@ -78,9 +78,9 @@ type Config struct {
 }
 
 func (c Config) withDefaults() (Config, error) {
-	if !record.ValidSlug(c.Name) {
-		return c, fmt.Errorf("collector name %q: use 1 to %d lower-case letters, digits and dashes",
-			c.Name, record.MaxSlugBytes)
+	if !control.ValidName(c.Name) {
+		return c, fmt.Errorf("collector name %q: use 1 to %d of a-z, 0-9, dot and dash, with a letter or digit at both ends",
+			c.Name, control.MaxNameBytes)
 	}
 	def := func(d *time.Duration, v time.Duration) {
 		if *d <= 0 {
@@ -184,11 +184,17 @@ func (c *Collector) assemble() error {
 	return nil
 }
 
+// Close lets go of the outbox, when Run is not called. It is safe to call twice.
+func (c *Collector) Close() error { return c.outbox.Close() }
+
 // Leave asks the master, with the next heartbeats, to move all channels elsewhere.
 func (c *Collector) Leave() { c.leaving.Store(true) }
 
 // Joined is how many channels are being read.
 func (c *Collector) Joined() int { return len(c.reader.Joined()) }
+
+// Status is how the collector is doing.
+func (c *Collector) Status(ctx context.Context) control.CollectorStatus { return c.heartbeatOf(ctx).Status }
 
 // LastSweep is the slot of the last sweep whose samples were written.
 func (c *Collector) LastSweep() time.Time { return c.sweeper.Status().LastSweep }
@@ -357,7 +363,7 @@ func (c *Collector) heartbeat(ctx context.Context) error {
 	timeout, cancel := context.WithTimeout(ctx, max(2*c.cfg.Heartbeat, 2*time.Second))
 	defer cancel()
 	sent := time.Now()
-	answer, err := c.cfg.Master.Heartbeat(timeout, c.status(timeout))
+	answer, err := c.cfg.Master.Heartbeat(timeout, c.heartbeatOf(timeout))
 	if err != nil {
 		if ctx.Err() == nil {
 			c.masterAway(err)
@@ -429,7 +435,8 @@ func (c *Collector) masterBack(sent, now time.Time) {
 // rollup's default clock skew.
 const maxClockOffset = 2500 * time.Millisecond
 
-func (c *Collector) status(ctx context.Context) control.Heartbeat {
+// heartbeatOf is the present state as the master is told.
+func (c *Collector) heartbeatOf(ctx context.Context) control.Heartbeat {
 	p := c.plan.Load()
 	sweep := c.sweeper.Status()
 	total, rates := c.rates.now()
@@ -454,6 +461,7 @@ func (c *Collector) status(ctx context.Context) control.Heartbeat {
 	}
 	s.Conditions = append(s.Conditions, c.reader.Conditions()...)
 	s.Conditions = append(s.Conditions, c.cfg.Helix.Conditions()...)
+	s.Conditions = append(s.Conditions, c.sweeper.Conditions()...)
 	s.Conditions = append(s.Conditions, c.forward.conditions()...)
 	if since, why := c.batch.trouble(); !since.IsZero() {
 		s.Conditions = append(s.Conditions, control.Condition{

@@ -18,7 +18,7 @@ const KeyBytes = 32
 // NewKey makes a pseudonym key from the system's randomness.
 func NewKey() []byte {
 	key := make([]byte, KeyBytes)
-	rand.Read(key) //nolint:errcheck // crypto/rand.Read never returns an error
+	rand.Read(key)
 	return key
 }
 
@@ -91,7 +91,6 @@ func (p *Pseudonyms) IsPublic(login string) bool {
 	return ok
 }
 
-//nolint:gochecknoglobals // a compiled constant
 var mention = regexp.MustCompile(`@[\p{L}\p{N}_]{1,25}`)
 
 // Text replaces every @mention of a chatter by "@" and the pseudonym of the name. Mentions of the

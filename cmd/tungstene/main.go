@@ -1,0 +1,38 @@
+// Tungstene is the operator's tool: it runs everything in one process, simulates Twitch, checks an
+// installation, and speaks to the master.
+package main
+
+import (
+	"os"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/tungstene/tungstene/pkg/app"
+)
+
+// version is set when the program is built.
+var version = "dev"
+
+type tool struct {
+	Demo       demoCmd       `cmd:"" help:"Run the whole pipeline against a simulated Twitch, and check that nothing is lost."`
+	Up         upCmd         `cmd:"" help:"Run all roles in one process."`
+	Sim        simCmd        `cmd:"" help:"Run the simulated Twitch alone."`
+	Verify     verifyCmd     `cmd:"" help:"Compare a ledger of what was sent with what is stored and counted."`
+	Event      eventCmd      `cmd:"" help:"Create, change, start and stop events."`
+	Channel    channelCmd    `cmd:"" help:"Import, list and remove the channels of an event."`
+	Collectors collectorsCmd `cmd:"" help:"List the collectors, or forget one that won't come back."`
+	Doctor     doctorCmd     `cmd:"" help:"Check configuration, credentials, broker, store and clock, and say how to mend what is wrong."`
+	Queue      queueCmd      `cmd:"" help:"Declare the queues, or tell how full they are."`
+	Docs       docsCmd       `cmd:"" help:"Write the generated pages of docs/." hidden:""`
+
+	Version kong.VersionFlag `help:"Print the version."`
+}
+
+func main() {
+	os.Exit(app.Program{
+		Name:        "tungstene",
+		Description: "Collects what happens on the Twitch channels of a charity marathon, keeps all of it, and counts it.",
+		Version:     version,
+		Grammar:     &tool{},
+	}.Main(os.Args[1:]))
+}

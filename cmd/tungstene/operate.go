@@ -1,0 +1,406 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/tungstene/tungstene/pkg/app"
+	"github.com/tungstene/tungstene/pkg/control"
+	"github.com/tungstene/tungstene/pkg/record"
+)
+
+// operator is what commands need that speak to the master.
+type operator struct {
+	File   app.ConfigFile   `env:"TUNGSTENE_CONFIG" help:"YAML file with the configuration." name:"config" placeholder:"FILE" short:"c"`
+	Data   string           `default:"data"         help:"Data folder, where an 'up' on this machine keeps its operator token."`
+	Master app.MasterConfig `embed:""               prefix:"master-"`
+	JSON   bool             `help:"Print JSON."`
+}
+
+func (o *operator) client() (*control.Client, error) {
+	cfg := app.Config{Data: o.Data, Master: o.Master}
+	token, err := app.OperatorToken(cfg)
+	if err != nil {
+		return nil, o.File.Locate(err)
+	}
+	c, err := app.NewMasterClient(cfg, o.Master.URLs, token)
+	return c, o.File.Locate(err)
+}
+
+// with calls the master and prints what it answered: as JSON, or as the command shows it.
+func with[T any](o *operator, w io.Writer, call func(*control.Client) (T, error), show func(io.Writer, T)) error {
+	c, err := o.client()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	answer, err := call(c)
+	if err != nil {
+		return err
+	}
+	if o.JSON {
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", "  ")
+		return enc.Encode(answer)
+	}
+	show(w, answer)
+	return nil
+}
+
+func table(w io.Writer, header string, rows func(add func(cells ...any))) {
+	t := tabwriter.NewWriter(w, 2, 8, 2, ' ', 0)
+	fmt.Fprintln(t, header)
+	rows(func(cells ...any) {
+		for i, c := range cells {
+			if i > 0 {
+				fmt.Fprint(t, "\t")
+			}
+			fmt.Fprint(t, c)
+		}
+		fmt.Fprintln(t)
+	})
+	_ = t.Flush() // the terminal's own affair
+}
+
+// showTime writes a moment in the event's time zone.
+func showTime(t time.Time, zone string) string {
+	if t.IsZero() {
+		return "-"
+	}
+	if loc, err := time.LoadLocation(zone); err == nil {
+		t = t.In(loc)
+	}
+	return t.Format("2006-01-02 15:04:05 -07:00")
+}
+
+type eventCmd struct {
+	Create   eventCreateCmd `cmd:"" help:"Create an event, as a draft."`
+	List     eventListCmd   `cmd:"" help:"List the events."`
+	Show     eventShowCmd   `cmd:"" help:"Show an event."`
+	Set      eventSetCmd    `cmd:"" help:"Change an event."`
+	Schedule eventStateCmd  `cmd:"" help:"Have a draft begin by itself at its start."`
+	Start    eventStateCmd  `cmd:"" help:"Start collecting now."`
+	Stop     eventStateCmd  `cmd:"" help:"Stop collecting now."`
+}
+
+func (eventCmd) Help() string {
+	return `Example:
+  tungstene event create zevent-2026 --name "ZEvent 2026" --start 2026-09-04T18:00:00+02:00 --end 2026-09-07T01:00:00+02:00 --time-zone Europe/Paris --replicas 2
+  tungstene channel import zevent-2026 streamers.csv
+  tungstene event schedule zevent-2026`
+}
+
+func showEvent(w io.Writer, e record.Event) {
+	fmt.Fprintf(w, "%s  %s\nstate      %s\nstart      %s\nend        %s\ntime zone  %s\ncurrency   %s\nreplicas   %d\nkeep text  %t\n",
+		e.Slug, e.Name, e.State, showTime(e.Start, e.TimeZone), showTime(e.End, e.TimeZone), e.TimeZone, e.Currency, e.Replicas, e.KeepText)
+}
+
+type eventCreateCmd struct {
+	operator
+	Event    string    `arg:""                  help:"Slug: lower-case letters, digits and dashes. It stands in ids and URLs, and never changes."`
+	Name     string    `help:"Name shown to people."`
+	Start    time.Time `help:"Start, such as 2026-09-04T18:00:00+02:00." placeholder:"TIME"`
+	End      time.Time `help:"End."                                      placeholder:"TIME"`
+	TimeZone string    `default:"Europe/Paris"  help:"IANA time zone that days and displayed times go by."`
+	Currency string    `default:"EUR"           help:"ISO 4217 code of the currency shown."`
+	Replicas int       `default:"1"             help:"On how many collectors each channel is read: 1 or 2."`
+	KeepText bool      `help:"Store the text of messages."`
+}
+
+func (eventCreateCmd) Help() string {
+	return `Example:
+  tungstene event create zevent-2026 --name "ZEvent 2026" --start 2026-09-04T18:00:00+02:00 --end 2026-09-07T01:00:00+02:00 --replicas 2`
+}
+
+func (c *eventCreateCmd) Run(ctx context.Context, env app.Env) error {
+	return with(&c.operator, env.Stdout, func(m *control.Client) (record.Event, error) {
+		return m.CreateEvent(ctx, control.NewEvent{
+			Slug: c.Event, Name: c.Name, Start: c.Start, End: c.End, TimeZone: c.TimeZone,
+			Currency: c.Currency, KeepText: c.KeepText, Replicas: c.Replicas,
+		})
+	}, showEvent)
+}
+
+type eventListCmd struct{ operator }
+
+func (eventListCmd) Help() string { return "Example:\n  tungstene event list --json" }
+
+func (c *eventListCmd) Run(ctx context.Context, env app.Env) error {
+	return with(&c.operator, env.Stdout, func(m *control.Client) ([]record.Event, error) { return m.Events(ctx) },
+		func(w io.Writer, events []record.Event) {
+			table(w, "EVENT\tSTATE\tSTART\tEND\tREPLICAS\tNAME", func(add func(...any)) {
+				for _, e := range events {
+					add(e.Slug, e.State, showTime(e.Start, e.TimeZone), showTime(e.End, e.TimeZone), e.Replicas, e.Name)
+				}
+			})
+		})
+}
+
+type eventShowCmd struct {
+	operator
+	Event string `arg:"" help:"The event's slug."`
+}
+
+func (eventShowCmd) Help() string { return "Example:\n  tungstene event show zevent-2026" }
+
+func (c *eventShowCmd) Run(ctx context.Context, env app.Env) error {
+	return with(&c.operator, env.Stdout, func(m *control.Client) (record.Event, error) { return m.Event(ctx, c.Event) }, showEvent)
+}
+
+type eventSetCmd struct {
+	operator
+	Event    string     `arg:"" help:"The event's slug."`
+	Name     *string    `help:"Name shown to people."`
+	Start    *time.Time `help:"Start; not of an event that is live."            placeholder:"TIME"`
+	End      *time.Time `help:"End."                                            placeholder:"TIME"`
+	TimeZone *string    `help:"IANA time zone."`
+	Currency *string    `help:"ISO 4217 code."`
+	Replicas *int       `help:"1 or 2."`
+	KeepText *bool      `help:"Store the text of messages." negatable:""`
+}
+
+func (eventSetCmd) Help() string {
+	return "Example:\n  tungstene event set zevent-2026 --end 2026-09-07T02:00:00+02:00"
+}
+
+func (c *eventSetCmd) Run(ctx context.Context, env app.Env) error {
+	patch := control.EventPatch{
+		Name: c.Name, Start: c.Start, End: c.End, TimeZone: c.TimeZone, Currency: c.Currency, KeepText: c.KeepText, Replicas: c.Replicas,
+	}
+	if patch == (control.EventPatch{}) {
+		return app.Usage("nothing to change: give at least one flag")
+	}
+	return with(&c.operator, env.Stdout, func(m *control.Client) (record.Event, error) {
+		return m.UpdateEvent(ctx, c.Event, patch)
+	}, showEvent)
+}
+
+// eventStateCmd is schedule, start and stop: the command's own name is the action.
+type eventStateCmd struct {
+	operator
+	Event string `arg:"" help:"The event's slug."`
+}
+
+func (eventStateCmd) Help() string {
+	return "Examples:\n  tungstene event schedule zevent-2026\n  tungstene event start zevent-2026\n  tungstene event stop zevent-2026"
+}
+
+func (c *eventStateCmd) Run(ctx context.Context, env app.Env, at app.Command) error {
+	return with(&c.operator, env.Stdout, func(m *control.Client) (record.Event, error) {
+		return m.SetState(ctx, c.Event, control.Action(at))
+	}, showEvent)
+}
+
+type channelCmd struct {
+	Import  channelImportCmd  `cmd:"" help:"Add the channels of a list to an event."`
+	Add     channelAddCmd     `cmd:"" help:"Add channels to an event, live or not."`
+	List    channelListCmd    `cmd:"" help:"List the channels of an event."`
+	Remove  channelRemoveCmd  `cmd:"" help:"Take channels out of an event; what was collected stays."`
+	Resolve channelResolveCmd `cmd:"" help:"Look all channels up at Twitch now."`
+}
+
+func (channelCmd) Help() string {
+	return "Examples:\n  tungstene channel import zevent-2026 streamers.txt\n  tungstene channel add zevent-2026 zerator\n  tungstene channel list zevent-2026"
+}
+
+type channelImportCmd struct {
+	operator
+	Event string `arg:"" help:"The event's slug."`
+	List  string `arg:"" help:"File with the logins: a line each, CSV, or JSON; - for standard input."`
+}
+
+func (channelImportCmd) Help() string {
+	return `A line may be a login, @login or a twitch.tv address; # begins a comment. CSV needs a column login, channel or name, or has them first. JSON is an array of logins, or of objects with a login.
+
+Examples:
+  tungstene channel import zevent-2026 streamers.csv
+  printf 'zerator\n' | tungstene channel import zevent-2026 -`
+}
+
+// maxList bounds what is read of a list, in bytes.
+const maxList = 4 << 20
+
+func (c *channelImportCmd) Run(ctx context.Context, env app.Env) (err error) {
+	in := io.Reader(os.Stdin)
+	if c.List != "-" {
+		f, err := os.Open(c.List)
+		if err != nil {
+			return app.Usage("open the list: %w", err)
+		}
+		defer func() { err = errors.Join(err, f.Close()) }()
+		in = f
+	}
+	list, err := io.ReadAll(io.LimitReader(in, maxList+1))
+	if err != nil {
+		return fmt.Errorf("read the list: %w", err)
+	}
+	if len(list) > maxList {
+		return app.Usage("the list is larger than %d bytes", maxList)
+	}
+	kind := ""
+	switch {
+	case strings.HasSuffix(c.List, ".csv"):
+		kind = "text/csv"
+	case strings.HasSuffix(c.List, ".json"):
+		kind = "application/json"
+	case strings.HasSuffix(c.List, ".txt"):
+		kind = "text/plain"
+	}
+	return importChannels(ctx, &c.operator, env, c.Event, kind, list)
+}
+
+func importChannels(ctx context.Context, o *operator, env app.Env, event, kind string, list []byte) error {
+	failed := false
+	err := with(o, env.Stdout, func(m *control.Client) (control.Imported, error) {
+		res, err := m.ImportChannels(ctx, event, kind, list)
+		failed = len(res.Invalid)+len(res.Unknown) > 0
+		return res, err
+	}, func(w io.Writer, r control.Imported) {
+		fmt.Fprintf(w, "%d added, %d there already\n", len(r.Added), len(r.Existing))
+		for _, l := range r.Duplicates {
+			fmt.Fprintf(w, "line %d: %s: %s\n", l.Line, l.Value, l.Message)
+		}
+		for _, l := range r.Invalid {
+			fmt.Fprintf(w, "line %d: %s: %s\n", l.Line, l.Value, l.Message)
+		}
+		for _, login := range r.Unknown {
+			fmt.Fprintf(w, "%s: Twitch knows no such login; it stays in the list and is looked up again\n", login)
+		}
+		if len(r.Unresolved) > 0 {
+			fmt.Fprintf(w, "%d not looked up yet: %s\n", len(r.Unresolved), r.Detail)
+		}
+	})
+	if err == nil && failed {
+		return app.ErrReported // a script must notice
+	}
+	return err
+}
+
+type channelAddCmd struct {
+	operator
+	Event  string   `arg:"" help:"The event's slug."`
+	Logins []string `arg:"" help:"Logins."`
+}
+
+func (channelAddCmd) Help() string {
+	return "Example:\n  tungstene channel add zevent-2026 zerator domingo"
+}
+
+func (c *channelAddCmd) Run(ctx context.Context, env app.Env) error {
+	return importChannels(ctx, &c.operator, env, c.Event, "text/plain", []byte(strings.Join(c.Logins, "\n")))
+}
+
+type channelListCmd struct {
+	operator
+	Event string `arg:"" help:"The event's slug."`
+}
+
+func (channelListCmd) Help() string { return "Example:\n  tungstene channel list zevent-2026 --json" }
+
+func (c *channelListCmd) Run(ctx context.Context, env app.Env) error {
+	return with(&c.operator, env.Stdout, func(m *control.Client) ([]record.Channel, error) { return m.Channels(ctx, c.Event) },
+		func(w io.Writer, channels []record.Channel) {
+			table(w, "LOGIN\tID\tNAME\tSTATUS", func(add func(...any)) {
+				for _, ch := range channels {
+					add(ch.Login, ch.Channel, ch.Name, ch.Status)
+				}
+			})
+		})
+}
+
+type channelRemoveCmd struct {
+	operator
+	Event    string   `arg:"" help:"The event's slug."`
+	Channels []string `arg:"" help:"Logins or Twitch ids."`
+}
+
+func (channelRemoveCmd) Help() string {
+	return "Example:\n  tungstene channel remove zevent-2026 zerator"
+}
+
+func (c *channelRemoveCmd) Run(ctx context.Context, env app.Env) error {
+	return with(&c.operator, env.Stdout, func(m *control.Client) ([]string, error) {
+		for i, ch := range c.Channels {
+			if err := m.RemoveChannel(ctx, c.Event, ch); err != nil {
+				return c.Channels[:i], err
+			}
+		}
+		return c.Channels, nil
+	}, func(w io.Writer, removed []string) { fmt.Fprintf(w, "%d removed\n", len(removed)) })
+}
+
+type channelResolveCmd struct {
+	operator
+	Event string `arg:"" help:"The event's slug."`
+}
+
+func (channelResolveCmd) Help() string {
+	return "Example:\n  tungstene channel resolve zevent-2026"
+}
+
+func (c *channelResolveCmd) Run(ctx context.Context, env app.Env) error {
+	return with(&c.operator, env.Stdout, func(m *control.Client) (control.Resolved, error) { return m.ResolveChannels(ctx, c.Event) },
+		func(w io.Writer, r control.Resolved) {
+			fmt.Fprintf(w, "%d found, %d renamed, %d unknown, %d gone, %d not looked up\n",
+				len(r.Resolved), len(r.Renamed), len(r.Unknown), len(r.Gone), len(r.Unresolved))
+			for what, logins := range map[string][]string{"renamed": r.Renamed, "unknown": r.Unknown, "gone": r.Gone} {
+				for _, l := range logins {
+					fmt.Fprintf(w, "%s: %s\n", what, l)
+				}
+			}
+			if r.Detail != "" {
+				fmt.Fprintln(w, r.Detail)
+			}
+		})
+}
+
+type collectorsCmd struct {
+	List   collectorsListCmd   `cmd:"" default:"withargs" help:"List the collectors."`
+	Forget collectorsForgetCmd `cmd:"" help:"Tell the master that a collector won't come back."`
+}
+
+func (collectorsCmd) Help() string {
+	return "Examples:\n  tungstene collectors\n  tungstene collectors forget collector-3"
+}
+
+type collectorsListCmd struct{ operator }
+
+func (collectorsListCmd) Help() string { return "Example:\n  tungstene collectors --json" }
+
+func (c *collectorsListCmd) Run(ctx context.Context, env app.Env) error {
+	return with(&c.operator, env.Stdout, func(m *control.Client) ([]control.Collector, error) { return m.Collectors(ctx) },
+		func(w io.Writer, list []control.Collector) {
+			table(w, "COLLECTOR\tNODE\tSTATE\tJOINED\tASSIGNED\tCAPACITY\tMESSAGES/S\tSEEN", func(add func(...any)) {
+				for _, k := range list {
+					add(k.Name, k.Node, k.State, k.Joined, k.Assigned, k.Capacity, fmt.Sprintf("%.1f", k.Rate),
+						time.Since(k.Seen).Round(time.Second).String()+" ago")
+				}
+			})
+			for _, k := range list {
+				for _, cond := range k.Conditions {
+					fmt.Fprintf(w, "%s: %s %s: %s\n", k.Name, cond.Name, cond.Subject, cond.Detail)
+				}
+			}
+		})
+}
+
+type collectorsForgetCmd struct {
+	operator
+	Name string `arg:"" help:"The collector's name."`
+}
+
+func (collectorsForgetCmd) Help() string {
+	return "Example:\n  tungstene collectors forget collector-3"
+}
+
+func (c *collectorsForgetCmd) Run(ctx context.Context, env app.Env) error {
+	return with(&c.operator, env.Stdout, func(m *control.Client) (string, error) { return c.Name, m.ForgetCollector(ctx, c.Name) },
+		func(w io.Writer, name string) { fmt.Fprintf(w, "%s is forgotten; its channels go to others\n", name) })
+}

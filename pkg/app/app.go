@@ -1,0 +1,438 @@
+// Package app builds each role from the configuration, composes several in one process, and holds
+// what the programs of cmd/ do.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	promcollectors "github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tungstene/tungstene/pkg/clock"
+	"github.com/tungstene/tungstene/pkg/collector"
+	"github.com/tungstene/tungstene/pkg/consumer"
+	"github.com/tungstene/tungstene/pkg/control"
+	"github.com/tungstene/tungstene/pkg/master"
+	"github.com/tungstene/tungstene/pkg/queue"
+	"github.com/tungstene/tungstene/pkg/record"
+	"github.com/tungstene/tungstene/pkg/rollup"
+	"github.com/tungstene/tungstene/pkg/store"
+	"github.com/tungstene/tungstene/pkg/twitch/chat"
+	"github.com/tungstene/tungstene/pkg/twitch/helix"
+	"github.com/tungstene/tungstene/pkg/web"
+)
+
+// Roles says what a process runs.
+type Roles struct {
+	// Master is the control plane with its API and the status page.
+	Master bool
+	// Collectors is how many collectors run in the process. One has the process's name; several are
+	// numbered, and each counts as a node of its own.
+	Collectors int
+	// Consumer is the store writer with the rollup.
+	Consumer bool
+}
+
+// Options are what a program adds to the configuration. The zero value is right for production.
+type Options struct {
+	Version string
+	Logger  *slog.Logger
+	// Clock is event time. Default clock.System.
+	Clock clock.Clock
+	// Demo has the status page tell how far a demonstration is. Default: this is none.
+	Demo func() web.Demo
+	// Stored is told of new records when they can be read in the store. It must not block.
+	Stored func([]record.Record)
+	// Event is the one that the status page shows. Default: the live one.
+	Event string
+}
+
+// Process is one running program: its roles with what they share. Make it with New, run it once.
+type Process struct {
+	cfg      Config
+	roles    Roles
+	opts     Options
+	logger   *slog.Logger
+	registry *prometheus.Registry
+
+	listener   net.Listener
+	queue      queue.Queue
+	store      store.Store
+	master     *master.Master
+	resolver   *helix.Client
+	page       *web.Status
+	collectors []*collector.Collector
+	consumer   *consumer.Consumer
+	rollup     *rollup.Rollup
+	closers    []func() error
+}
+
+// NewLogger makes the logger that a configuration asks for.
+func NewLogger(w io.Writer, cfg LogConfig) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(cfg.Level)); err != nil {
+		return nil, &FieldError{Field: "log.level", Err: err}
+	}
+	opts := &slog.HandlerOptions{Level: level}
+	if cfg.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, opts)), nil
+	}
+	return slog.New(slog.NewTextHandler(w, opts)), nil
+}
+
+// New builds the roles. It opens what they need and listens, so that a port that is taken or a
+// file that is in use stops the start. On an error everything is let go again.
+func New(ctx context.Context, cfg Config, roles Roles, opts Options) (p *Process, err error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if err := placeable(cfg, roles); err != nil {
+		return nil, err
+	}
+	if cfg.Name == "" {
+		cfg.Name = hostName()
+	}
+	if cfg.Node == "" {
+		cfg.Node = hostName()
+	}
+	if opts.Clock == nil {
+		opts.Clock = clock.System{}
+	}
+	if opts.Logger == nil {
+		if opts.Logger, err = NewLogger(os.Stderr, cfg.Log); err != nil {
+			return nil, err
+		}
+	}
+	p = &Process{cfg: cfg, roles: roles, opts: opts, logger: opts.Logger, registry: prometheus.NewRegistry()}
+	p.registry.MustRegister(promcollectors.NewGoCollector(),
+		promcollectors.NewProcessCollector(promcollectors.ProcessCollectorOpts{}))
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.close())
+		}
+	}()
+	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
+		return nil, &FieldError{Field: "data", Err: err}
+	}
+	for _, step := range []func(context.Context) error{
+		p.listen, p.openQueue, p.openStore, p.buildMaster, p.buildCollectors, p.buildConsumer, p.buildPage,
+	} {
+		if err := step(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// placeable refuses roles apart from each other on what only one process can use.
+func placeable(cfg Config, roles Roles) error {
+	whole := roles.Master && roles.Collectors > 0 && roles.Consumer
+	if !whole && cfg.Queue.Kind == kindLocal && (roles.Collectors > 0 || roles.Consumer) {
+		return &FieldError{Field: "queue.kind", Err: errors.New(
+			"the local queue works within one process; use rabbit, or run all roles together with 'tungstene up'")}
+	}
+	if !whole && cfg.Store.Kind == kindLocal && (roles.Master || roles.Consumer) {
+		return &FieldError{Field: "store.kind", Err: errors.New(
+			"the local store works within one process; use mongo, or run all roles together with 'tungstene up'")}
+	}
+	return nil
+}
+
+func (p *Process) listen(ctx context.Context) (err error) {
+	var lc net.ListenConfig
+	if p.listener, err = lc.Listen(ctx, "tcp", p.cfg.Listen); err != nil {
+		return &FieldError{Field: "listen", Err: err}
+	}
+	p.closers = append(p.closers, func() error {
+		if err := p.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil
+	})
+	return nil
+}
+
+// URL is where this process serves.
+func (p *Process) URL() string { return "http://" + p.listener.Addr().String() }
+
+func (p *Process) openQueue(ctx context.Context) (err error) {
+	if p.roles.Collectors == 0 && !p.roles.Consumer && p.cfg.Queue.Kind == kindLocal {
+		return nil
+	}
+	if p.queue, err = OpenQueue(ctx, p.cfg, p.logger, p.registry); err != nil {
+		return err
+	}
+	p.closers = append(p.closers, p.queue.Close)
+	return nil
+}
+
+func (p *Process) openStore(ctx context.Context) (err error) {
+	if !p.roles.Master && !p.roles.Consumer {
+		return nil
+	}
+	if p.store, err = OpenStore(ctx, p.cfg, false); err != nil {
+		return err
+	}
+	p.closers = append(p.closers, p.store.Close)
+	return nil
+}
+
+func (p *Process) buildMaster(context.Context) error {
+	if !p.roles.Master {
+		return nil
+	}
+	keys, err := master.NewFileKeys(p.keysDir())
+	if err != nil {
+		return &FieldError{Field: "master.keys_dir", Err: err}
+	}
+	operators, err := p.tokens("master.operator_token_file", p.cfg.Master.OperatorTokenFile, envOperatorToken, "operator.token")
+	if err != nil {
+		return err
+	}
+	collectors, err := p.tokens("master.collector_token_file", p.cfg.Master.CollectorTokenFile, envCollectorToken, "collector.token")
+	if err != nil {
+		return err
+	}
+	if p.resolver, err = newHelix(p.cfg, p.logger, label(p.registry, "master")); err != nil {
+		return err
+	}
+	// A sixth of the points is kept for the masters' own look-ups.
+	points := max(p.cfg.Twitch.HelixPoints*5/6, 1)
+	p.resolver.SetBudget(max(p.cfg.Twitch.HelixPoints-points, 1))
+	p.master, err = master.New(master.Config{
+		Store: p.store, Keys: keys, Name: p.cfg.Name, Node: p.cfg.Node, Version: p.opts.Version,
+		OperatorTokens: operators, CollectorTokens: collectors,
+		Resolver: resolver{p.resolver}, Clock: p.opts.Clock,
+		HeartbeatTimeout: p.cfg.Master.HeartbeatTimeout, LeadTime: p.cfg.Master.LeadTime,
+		Budget: control.Budget{
+			Joins: p.cfg.Twitch.Joins, JoinWindow: p.cfg.Twitch.JoinWindow,
+			PerConnection: p.cfg.Twitch.PerConnection, HelixPoints: points,
+		},
+		Logger: p.logger, Registerer: p.registry,
+	})
+	return err
+}
+
+// resolver is the Helix client as the master asks it.
+type resolver struct{ client *helix.Client }
+
+func (r resolver) Users(ctx context.Context, ids, logins []string) ([]master.User, error) {
+	users, err := r.client.Users(ctx, ids, logins)
+	out := make([]master.User, len(users))
+	for i, u := range users {
+		out[i] = master.User{ID: u.ID, Login: u.Login, Name: u.Name, Picture: u.Picture}
+	}
+	return out, err
+}
+
+func (p *Process) buildCollectors(context.Context) error {
+	urls := p.cfg.Master.URLs
+	if len(urls) == 0 && p.roles.Master {
+		urls = []string{p.URL()}
+	}
+	compression, err := record.ParseCompression(p.cfg.Collector.Compression)
+	if err != nil {
+		return &FieldError{Field: "collector.compression", Err: err}
+	}
+	for i := range p.roles.Collectors {
+		name, node := p.cfg.Name, p.cfg.Node
+		if p.roles.Collectors > 1 {
+			name = fmt.Sprintf("%s-%d", name, i+1)
+			node = fmt.Sprintf("%s-%d", node, i+1)
+		}
+		token, err := p.clientToken("master.collector_token_file", p.cfg.Master.CollectorTokenFile, envCollectorToken, "collector.token")
+		if err != nil {
+			return err
+		}
+		client, err := NewMasterClient(p.cfg, urls, token)
+		if err != nil {
+			return err
+		}
+		p.closers = append(p.closers, func() error { client.Close(); return nil })
+		logger, metrics := p.logger.With(slog.String("collector", name)), label(p.registry, name)
+		api, err := newHelix(p.cfg, logger, metrics)
+		if err != nil {
+			return err
+		}
+		c, err := collector.New(collector.Config{
+			Name: name, Node: node, Version: p.opts.Version,
+			Dir:      filepath.Join(p.cfg.Data, "collector-"+name),
+			Capacity: p.cfg.Collector.Capacity, Heartbeat: p.cfg.Collector.Heartbeat,
+			Tick: p.cfg.Collector.Tick, TickRecords: p.cfg.Collector.TickRecords,
+			Compression: compression, OutboxBytes: p.cfg.Collector.OutboxBytes,
+			Master: client, Queue: p.queue,
+			Chat: chat.Config{
+				Address: p.cfg.Twitch.IRC, TLS: p.cfg.Twitch.IRCTLS, KeepAlive: p.cfg.Twitch.KeepAlive,
+			},
+			Helix: api, Sweeps: helix.SweeperConfig{Schedule: p.cfg.Twitch.Sweep, UsersSchedule: p.cfg.Twitch.Users},
+			Clock: p.opts.Clock, Logger: logger, Registerer: metrics,
+		})
+		if err != nil {
+			return fmt.Errorf("collector %s: %w", name, err)
+		}
+		p.closers = append(p.closers, c.Close)
+		p.collectors = append(p.collectors, c)
+	}
+	return nil
+}
+
+func (p *Process) buildConsumer(context.Context) (err error) {
+	if !p.roles.Consumer {
+		return nil
+	}
+	p.consumer, err = consumer.New(consumer.Config{
+		Store: p.store, Queue: p.queue, Clock: p.opts.Clock,
+		Grace: p.cfg.Rollup.Grace, Skew: p.cfg.Consumer.Skew,
+		Prefetch: p.cfg.Consumer.Prefetch, MaxRecords: p.cfg.Consumer.MaxRecords,
+		Name: p.cfg.Name, Node: p.cfg.Node, Version: p.opts.Version, Stored: p.opts.Stored,
+		Logger: p.logger, Registerer: p.registry,
+	})
+	if err != nil {
+		return err
+	}
+	p.rollup, err = rollup.New(rollup.Config{
+		Store: p.store, Queue: p.queue, Clock: p.opts.Clock,
+		Grace: p.cfg.Rollup.Grace, LiveEvery: p.cfg.Rollup.LiveEvery,
+		Name: p.cfg.Name, Node: p.cfg.Node, Version: p.opts.Version,
+		Logger: p.logger, Registerer: p.registry,
+	})
+	return err
+}
+
+func (p *Process) buildPage(context.Context) (err error) {
+	if !p.roles.Master {
+		return nil
+	}
+	cfg := web.Config{
+		Store: p.store, Clock: p.opts.Clock, Demo: p.opts.Demo, Event: p.opts.Event, Version: p.opts.Version,
+		Logger: p.logger, Registerer: p.registry,
+	}
+	if p.queue != nil {
+		cfg.Depth = p.queue.Depth
+	}
+	p.page, err = web.New(cfg)
+	return err
+}
+
+// Run runs the roles until the context ends or one of them fails. They stop in the order of the
+// data, each after it has flushed: collectors, then consumer and rollup, then master and page.
+func (p *Process) Run(ctx context.Context) (err error) {
+	defer func() { err = errors.Join(err, p.close()) }()
+
+	stages, ends := make([]context.Context, 3), make([]context.CancelFunc, 3)
+	for i := range stages {
+		stages[i], ends[i] = context.WithCancel(context.WithoutCancel(ctx))
+		defer ends[i]()
+	}
+	var groups [3]errgroup.Group
+	// The first failure stops everything, as the end of the context does.
+	stop, failed := context.WithCancelCause(ctx)
+	defer failed(nil)
+	start := func(stage int, name string, run func(context.Context) error) {
+		groups[stage].Go(func() error {
+			err := run(stages[stage])
+			if err != nil && !errors.Is(err, context.Canceled) {
+				err = fmt.Errorf("%s: %w", name, err)
+				failed(err)
+				return err
+			}
+			if stages[stage].Err() == nil {
+				err = fmt.Errorf("%s ended by itself", name)
+				failed(err)
+				return err
+			}
+			return nil
+		})
+	}
+	start(2, "http server", p.serve)
+	if p.master != nil {
+		start(2, "master", p.master.Run)
+		start(2, "helix", p.resolver.Run)
+	}
+	if p.page != nil {
+		start(2, "status page", p.page.Run)
+	}
+	if p.consumer != nil {
+		start(1, "consumer", p.consumer.Run)
+		start(1, "rollup", p.rollup.Run)
+	}
+	for _, c := range p.collectors {
+		start(0, "collector", c.Run)
+	}
+	p.logger.Info("running", slog.String("address", p.URL()), slog.Bool("master", p.master != nil),
+		slog.Int("collectors", len(p.collectors)), slog.Bool("consumer", p.consumer != nil))
+	<-stop.Done()
+	p.logger.Info("stopping")
+	var errs []error
+	for i := range groups {
+		ends[i]()
+		errs = append(errs, groups[i].Wait())
+	}
+	return errors.Join(errs...)
+}
+
+// Close lets go of what New opened, when Run is not called.
+func (p *Process) Close() error { return p.close() }
+
+func (p *Process) close() error {
+	var errs []error
+	for i := len(p.closers) - 1; i >= 0; i-- {
+		errs = append(errs, p.closers[i]())
+	}
+	p.closers = nil
+	return errors.Join(errs...)
+}
+
+// label marks all metrics of one of several like roles in a process.
+func label(reg prometheus.Registerer, name string) prometheus.Registerer {
+	return prometheus.WrapRegistererWith(prometheus.Labels{"member": name}, reg)
+}
+
+func (p *Process) keysDir() string {
+	if p.cfg.Master.KeysDir != "" {
+		return p.cfg.Master.KeysDir
+	}
+	return filepath.Join(p.cfg.Data, "keys")
+}
+
+// httpTimeouts bound what a client may take of the server. Streams of the page set their own.
+const (
+	headerTimeout = 10 * time.Second
+	idleTimeout   = 2 * time.Minute
+	stopTimeout   = 5 * time.Second
+)
+
+func (p *Process) serve(ctx context.Context) error {
+	server := &http.Server{
+		Handler:           p.handler(),
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(p.logger.Handler(), slog.LevelDebug),
+	}
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(p.listener) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	err := server.Shutdown(last)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = server.Close() // someone still reads a stream
+	}
+	<-done
+	return err
+}

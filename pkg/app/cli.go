@@ -1,0 +1,195 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+)
+
+// The exit codes of every program.
+const (
+	ExitOK     = 0
+	ExitFailed = 1
+	ExitUsage  = 2 // wrong flags, or a wrong configuration
+)
+
+// ConfigFile is the flag that names the configuration file. Its values are those of the flags that
+// are neither given nor in the environment.
+type ConfigFile string
+
+// BeforeResolve reads and checks the file.
+func (c ConfigFile) BeforeResolve(k *kong.Kong, ctx *kong.Context, trace *kong.Path) error {
+	path, ok := ctx.FlagValue(trace.Flag).(ConfigFile)
+	if !ok || path == "" {
+		return nil
+	}
+	f, err := LoadFile(kong.ExpandPath(string(path)))
+	if err != nil {
+		return err
+	}
+	if err := f.Validate(k.Model); err != nil {
+		return err
+	}
+	ctx.AddResolver(f)
+	return nil
+}
+
+// Configured is a command's whole configuration.
+type Configured struct {
+	File ConfigFile `env:"TUNGSTENE_CONFIG" help:"YAML file with the configuration; docs/configuration.md lists its fields." name:"config" placeholder:"FILE" short:"c"`
+	Config
+}
+
+// Checked returns the configuration when it is right. The error names where each wrong value came
+// from.
+func (c *Configured) Checked() (Config, error) {
+	return c.Config, c.Locate(c.Validate())
+}
+
+// Locate makes the FieldErrors in err name file and line.
+func (c *Configured) Locate(err error) error { return c.File.Locate(err) }
+
+// Locate makes the FieldErrors in err name file and line.
+func (c ConfigFile) Locate(err error) error {
+	var field *FieldError
+	if err == nil || !errors.As(err, &field) {
+		return err
+	}
+	var f *File
+	if c != "" {
+		var ferr error
+		if f, ferr = LoadFile(kong.ExpandPath(string(c))); ferr != nil {
+			return errors.Join(err, ferr)
+		}
+	}
+	return &usageError{f.Locate(err)}
+}
+
+// usageError is an error of the flags or the configuration, not of the work.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+// Usage marks an error as one of the flags or the configuration.
+func Usage(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
+
+// ErrReported is returned by a command that has told everything already; the program just fails.
+var ErrReported = errors.New("reported")
+
+// Program is one of the programs of cmd/.
+type Program struct {
+	Name, Description, Version string
+	// Grammar is a pointer to the kong structure of its commands or flags.
+	Grammar any
+	// Run does the work when the grammar itself is the command; nil when it has commands with a
+	// Run method of their own.
+	Run            func(ctx context.Context) error
+	Stdout, Stderr io.Writer
+}
+
+// Main parses the arguments and runs, and returns the exit code. The context that commands get
+// ends with SIGINT or SIGTERM.
+func (p Program) Main(args []string) (code int) {
+	if p.Stdout == nil {
+		p.Stdout = os.Stdout
+	}
+	if p.Stderr == nil {
+		p.Stderr = os.Stderr
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	exited := false
+	parser, err := kong.New(p.Grammar,
+		kong.Name(p.Name), kong.Description(p.Description),
+		kong.DefaultEnvars("TUNGSTENE"),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
+		kong.Vars{"version": p.Version},
+		kong.Writers(p.Stdout, p.Stderr),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Bind(Env{Stdout: p.Stdout, Stderr: p.Stderr, Version: p.Version}),
+		kong.Exit(func(c int) { exited, code = true, c }),
+	)
+	if err != nil {
+		fmt.Fprintf(p.Stderr, "%s: %v\n", p.Name, err)
+		return ExitUsage
+	}
+	parsed, err := parser.Parse(args)
+	if exited { // --help, --version
+		return code
+	}
+	if err != nil {
+		fmt.Fprintf(p.Stderr, "%s: %v\n", p.Name, err)
+		var perr *kong.ParseError
+		if errors.As(err, &perr) && perr.Context != nil {
+			fmt.Fprintf(p.Stderr, "see: %s --help\n", helpOf(p.Name, perr.Context))
+		}
+		return ExitUsage
+	}
+	if p.Run != nil {
+		err = p.Run(ctx)
+	} else {
+		err = parsed.Run(Command(parsed.Selected().Name))
+	}
+	var wrong *usageError
+	switch {
+	case err == nil:
+		return ExitOK
+	case errors.Is(err, ErrReported):
+		return ExitFailed
+	case errors.As(err, &wrong):
+		fmt.Fprintf(p.Stderr, "%s: %v\n", p.Name, err)
+		return ExitUsage
+	}
+	fmt.Fprintf(p.Stderr, "%s: %v\n", p.Name, err)
+	return ExitFailed
+}
+
+// helpOf is the command that was being parsed.
+func helpOf(program string, ctx *kong.Context) string {
+	if c := ctx.Command(); c != "" {
+		return program + " " + c
+	}
+	return program
+}
+
+// Command is the last word of the command that runs, for commands that share a type.
+type Command string
+
+// Env is what a command writes to.
+type Env struct {
+	Stdout, Stderr io.Writer
+	Version        string
+}
+
+// Role is the main of a program that runs roles from its configuration until it is told to stop.
+func Role(name, description, version string, roles Roles) int {
+	var grammar struct {
+		Configured
+		Version kong.VersionFlag `help:"Print the version."`
+	}
+	p := Program{Name: name, Description: description, Version: version, Grammar: &grammar}
+	p.Run = func(ctx context.Context) error {
+		return grammar.Run(ctx, roles, version)
+	}
+	return p.Main(os.Args[1:])
+}
+
+// Run runs the roles until the context ends.
+func (c *Configured) Run(ctx context.Context, roles Roles, version string) error {
+	cfg, err := c.Checked()
+	if err != nil {
+		return err
+	}
+	process, err := New(ctx, cfg, roles, Options{Version: version})
+	if err != nil {
+		return c.Locate(err)
+	}
+	return process.Run(ctx)
+}

@@ -1,0 +1,239 @@
+package app
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/tungstene/tungstene/pkg/control"
+	"github.com/tungstene/tungstene/pkg/queue"
+	"github.com/tungstene/tungstene/pkg/twitch/helix"
+)
+
+// The results of a Check.
+const (
+	CheckOK      = "ok"
+	CheckWarning = "warning"
+	CheckFailed  = "failed"
+)
+
+// Check is one thing that the doctor has looked at.
+type Check struct {
+	Name   string `json:"name"`
+	Status string `json:"status"`
+	// Detail is what was found; when it is wrong, what to do about it.
+	Detail string `json:"detail"`
+}
+
+// doctorTimeout bounds each check.
+const doctorTimeout = 15 * time.Second
+
+// Doctor looks at everything that the roles of a configuration depend on. Locate names where a
+// wrong value stands.
+func Doctor(ctx context.Context, cfg Config, locate func(error) error) []Check {
+	d := doctor{cfg: cfg, locate: locate, logger: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	for _, c := range []struct {
+		name  string
+		check func(context.Context) (status, detail string)
+	}{
+		{"data folder", d.data},
+		{"queue", d.queue},
+		{"store", d.store},
+		{"chat", d.chat},
+		{"helix", d.helix},
+		{"clock", d.clock},
+		{"master", d.master},
+	} {
+		timeout, cancel := context.WithTimeout(ctx, doctorTimeout)
+		status, detail := c.check(timeout)
+		cancel()
+		d.checks = append(d.checks, Check{Name: c.name, Status: status, Detail: detail})
+	}
+	return d.checks
+}
+
+type doctor struct {
+	cfg    Config
+	locate func(error) error
+	logger *slog.Logger
+	client *helix.Client
+	checks []Check
+}
+
+func (d *doctor) failed(err error, remedy string) (status, detail string) {
+	detail = strings.ReplaceAll(d.locate(err).Error(), "\n", "; ")
+	if remedy != "" {
+		detail += ": " + remedy
+	}
+	return CheckFailed, detail
+}
+
+func (d *doctor) data(context.Context) (status, detail string) {
+	if err := os.MkdirAll(d.cfg.Data, 0o700); err != nil {
+		return d.failed(&FieldError{Field: "data", Err: err}, "name a folder that this user may write")
+	}
+	f, err := os.CreateTemp(d.cfg.Data, "doctor-*")
+	if err != nil {
+		return d.failed(&FieldError{Field: "data", Err: err}, "make it writable for this user")
+	}
+	_, err = f.WriteString("tungstene")
+	if err := errors.Join(err, f.Sync(), f.Close(), os.Remove(f.Name())); err != nil {
+		return d.failed(&FieldError{Field: "data", Err: err}, "is the disk full?")
+	}
+	path, err := filepath.Abs(d.cfg.Data)
+	if err != nil {
+		path = d.cfg.Data
+	}
+	return CheckOK, path + " is writable"
+}
+
+func (d *doctor) queue(ctx context.Context) (status, detail string) {
+	if d.cfg.Queue.Kind == kindLocal {
+		return CheckOK, "embedded, nothing to reach"
+	}
+	q, err := OpenQueue(ctx, d.cfg, d.logger, nil)
+	if err != nil {
+		return d.failed(err, "")
+	}
+	defer func() { _ = q.Close() }()
+	if err := q.Check(ctx); err != nil {
+		if errors.Is(err, queue.ErrUnroutable) {
+			return d.failed(err, "run 'tungstene queue declare' with a user who may configure")
+		}
+		return d.failed(err, "check queue.addresses, queue.user and the password, and that the broker runs")
+	}
+	n, err := q.Depth(ctx, queue.Store)
+	if err != nil {
+		return d.failed(err, "")
+	}
+	dead, err := q.Depth(ctx, queue.Dead)
+	if err != nil {
+		return d.failed(err, "")
+	}
+	if dead > 0 {
+		return CheckWarning, fmt.Sprintf("%d batches wait; %d dead letters need someone to look at them", n, dead)
+	}
+	return CheckOK, fmt.Sprintf("reachable, declared, %d batches wait", n)
+}
+
+func (d *doctor) store(ctx context.Context) (status, detail string) {
+	if d.cfg.Store.Kind == kindLocal {
+		return CheckOK, "embedded, nothing to reach"
+	}
+	s, err := OpenStore(ctx, d.cfg, true)
+	if err != nil {
+		return d.failed(err, "")
+	}
+	defer func() { _ = s.Close() }()
+	if err := s.Check(ctx); err != nil {
+		return d.failed(err, "check store.uri, store.user and the password, and that a primary is elected")
+	}
+	return CheckOK, "reachable and writable"
+}
+
+// chat asks the chat server for its capabilities, without an account, as a collector does.
+func (d *doctor) chat(ctx context.Context) (status, detail string) {
+	start := time.Now()
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", d.cfg.Twitch.IRC)
+	if err != nil {
+		return d.failed(&FieldError{Field: "twitch.irc", Err: err}, "is the port open towards the outside?")
+	}
+	defer func() { _ = conn.Close() }()
+	if deadline, ok := ctx.Deadline(); ok {
+		if err := conn.SetDeadline(deadline); err != nil {
+			return d.failed(err, "")
+		}
+	}
+	if d.cfg.Twitch.IRCTLS {
+		host, _, err := net.SplitHostPort(d.cfg.Twitch.IRC)
+		if err != nil {
+			return d.failed(&FieldError{Field: "twitch.irc", Err: err}, "use host:port")
+		}
+		t := tls.Client(conn, &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12})
+		if err := t.HandshakeContext(ctx); err != nil {
+			return d.failed(&FieldError{Field: "twitch.irc_tls", Err: err}, "is this a TLS port?")
+		}
+		conn = t
+	}
+	if _, err := io.WriteString(conn, "CAP REQ :twitch.tv/tags twitch.tv/commands\r\nNICK justinfan12345\r\n"); err != nil {
+		return d.failed(err, "")
+	}
+	lines := bufio.NewScanner(conn)
+	for lines.Scan() {
+		if strings.Contains(lines.Text(), " 001 ") {
+			return CheckOK, fmt.Sprintf("%s welcomes anonymous readers, %d ms", d.cfg.Twitch.IRC, time.Since(start).Milliseconds())
+		}
+	}
+	err = lines.Err()
+	if err == nil {
+		err = io.ErrUnexpectedEOF
+	}
+	return d.failed(&FieldError{Field: "twitch.irc", Err: err}, "it does not answer as Twitch's chat does")
+}
+
+func (d *doctor) helix(ctx context.Context) (status, detail string) {
+	c, err := newHelix(d.cfg, d.logger, nil)
+	if err != nil {
+		return d.failed(err, "")
+	}
+	d.client = c
+	if err := c.Check(ctx); err != nil {
+		return d.failed(err, "")
+	}
+	return CheckOK, fmt.Sprintf("%d client ids, their tokens are valid", len(c.Stats().Clients))
+}
+
+// maxDoctorOffset is how far this clock may be off Twitch's, whose Date header has whole seconds.
+const maxDoctorOffset = 2 * time.Second
+
+func (d *doctor) clock(context.Context) (status, detail string) {
+	if d.client == nil {
+		return CheckWarning, "not compared: Helix could not be asked"
+	}
+	offset := d.client.Stats().ClockOffset
+	if offset.Abs() > maxDoctorOffset {
+		return CheckFailed, fmt.Sprintf("%s off Twitch's clock: start time synchronisation (chrony, systemd-timesyncd)", offset)
+	}
+	return CheckOK, fmt.Sprintf("within %s of Twitch's", maxDoctorOffset)
+}
+
+func (d *doctor) master(ctx context.Context) (status, detail string) {
+	if len(d.cfg.Master.URLs) == 0 {
+		return CheckOK, "master.urls is empty: this installation is its own"
+	}
+	token, err := OperatorToken(d.cfg)
+	if err != nil {
+		return CheckWarning, "not asked: " + strings.ReplaceAll(d.locate(err).Error(), "\n", "; ")
+	}
+	c, err := NewMasterClient(d.cfg, d.cfg.Master.URLs, token)
+	if err != nil {
+		return d.failed(err, "")
+	}
+	defer c.Close()
+	h, err := c.Health(ctx)
+	var problem *control.Problem
+	if err != nil && !errors.As(err, &problem) {
+		return d.failed(err, "check master.urls, and that a master runs")
+	}
+	if err != nil {
+		return d.failed(err, "is the token one of master.operator_token_file?")
+	}
+	if !h.OK {
+		status = CheckWarning
+		detail = fmt.Sprintf("%s answers, leader %q", h.Master, h.Leader)
+		for _, k := range h.Conditions {
+			detail += fmt.Sprintf("; %s %s: %s", k.Name, k.Subject, k.Detail)
+		}
+		return status, detail
+	}
+	return CheckOK, fmt.Sprintf("%s answers, %s leads, %d collectors", h.Master, h.Leader, h.Collectors)
+}
