@@ -32,3 +32,11 @@ func TestConformance(t *testing.T) {
 }
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func Benchmark(b *testing.B) {
+	for _, batch := range []int{500, 1000} {
+		storetest.Bench(b, func(b *testing.B) store.Store {
+			return open(b, filepath.Join(b.TempDir(), "store.db"), local.Options{})
+		}, batch, 210_000)
+	}
+}

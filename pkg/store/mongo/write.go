@@ -136,9 +136,21 @@ func isDuplicateID(e driver.WriteError) bool {
 	return !ok || strings.HasPrefix(after, "_id_ ") || after == "_id_"
 }
 
+// hasDuplicateID reports whether a duplicate _id is all that is wrong.
 func hasDuplicateID(err error) bool {
-	var e driver.WriteException
-	return errors.As(err, &e) && e.WriteConcernError == nil && slices.ContainsFunc(e.WriteErrors, isDuplicateID)
+	var (
+		one  driver.WriteException
+		bulk driver.BulkWriteException
+	)
+	switch {
+	case errors.As(err, &bulk):
+		return bulk.WriteConcernError == nil && len(bulk.WriteErrors) > 0 &&
+			!slices.ContainsFunc(bulk.WriteErrors, func(e driver.BulkWriteError) bool { return !isDuplicateID(e.WriteError) })
+	case errors.As(err, &one):
+		return one.WriteConcernError == nil && len(one.WriteErrors) > 0 &&
+			!slices.ContainsFunc(one.WriteErrors, func(e driver.WriteError) bool { return !isDuplicateID(e) })
+	}
+	return false
 }
 
 // CompareAndSet inserts at revision 0, and else replaces the document of that _id and revision.
@@ -181,17 +193,9 @@ func (s *Store) Put(ctx context.Context, c store.Collection, docs []store.Doc) e
 			return fmt.Errorf("write to %s: %w", c, err)
 		}
 	}
-	for chunk := range slices.Chunk(distinct(docs), s.cfg.UpdateChunk) {
-		for attempt := 1; len(chunk) > 0; attempt++ {
-			left, err := s.replace(ctx, coll, chunk, func(d store.Doc) bson.D { return bson.D{{Key: "_id", Value: d.ID}} })
-			if err != nil {
-				return s.wrap(err, "write %d documents to %s", len(docs), c)
-			}
-			if len(left) > 0 && attempt == upsertAttempts {
-				return fmt.Errorf("write %s of %s: others keep writing it for the first time", left[0].ID, c)
-			}
-			chunk = left
-		}
+	filter := func(d store.Doc) bson.D { return bson.D{{Key: "_id", Value: d.ID}} }
+	if err := s.replaceAll(ctx, coll, docs, filter, func(store.Doc) (bool, error) { return false, nil }); err != nil {
+		return s.wrap(err, "write %d documents to %s", len(docs), c)
 	}
 	return ctx.Err()
 }
@@ -216,29 +220,24 @@ func (s *Store) PutFenced(ctx context.Context, c store.Collection, epoch int64, 
 			{Key: "epoch", Value: bson.D{{Key: "$not", Value: bson.D{{Key: "$gt", Value: epoch}}}}},
 		}
 	}
-	for chunk := range slices.Chunk(distinct(docs), s.cfg.UpdateChunk) {
-		for attempt := 1; len(chunk) > 0; attempt++ {
-			left, err := s.replace(ctx, coll, chunk, filter)
-			if err != nil {
-				return s.wrap(err, "write %d documents to %s in epoch %d", len(docs), c, epoch)
-			}
-			// A higher epoch, or another that wrote it for the first time just then?
-			chunk = nil
-			for _, d := range left {
-				raw, err := s.Get(ctx, c, d.ID)
-				if err != nil && !errors.Is(err, store.ErrNotFound) {
-					return err
-				}
-				if stored, ok := raw.Lookup("epoch").AsInt64OK(); ok && stored > epoch {
-					fenced++
-					continue
-				}
-				chunk = append(chunk, d)
-			}
-			if len(chunk) > 0 && attempt == upsertAttempts {
-				return fmt.Errorf("write %s of %s in epoch %d: others keep writing it for the first time", chunk[0].ID, c, epoch)
-			}
+	// A duplicate _id means a higher epoch, or another that wrote it for the first time just then.
+	isFenced := func(d store.Doc) (bool, error) {
+		raw, err := s.Get(ctx, c, d.ID)
+		if errors.Is(err, store.ErrNotFound) {
+			return false, nil
 		}
+		if err != nil {
+			return false, err
+		}
+		stored, ok := raw.Lookup("epoch").AsInt64OK()
+		if ok && stored > epoch {
+			fenced++
+			return true, nil
+		}
+		return false, nil
+	}
+	if err := s.replaceAll(ctx, coll, docs, filter, isFenced); err != nil {
+		return s.wrap(err, "write %d documents to %s in epoch %d", len(docs), c, epoch)
 	}
 	if fenced > 0 {
 		return fmt.Errorf("write %d documents to %s in epoch %d: %d of them: %w", len(docs), c, epoch, fenced, store.ErrFenced)
@@ -264,8 +263,49 @@ func distinct(docs []store.Doc) []store.Doc {
 	return out
 }
 
-// replace sends one command and returns the documents that got a duplicate _id.
-func (s *Store) replace(ctx context.Context, coll *driver.Collection, docs []store.Doc, filter func(store.Doc) bson.D) ([]store.Doc, error) {
+// replaceAll replaces or inserts what the filters match, chunk by chunk. Where one gets a duplicate
+// _id, settled tells whether that is the last word; otherwise it is tried again.
+func (s *Store) replaceAll(ctx context.Context, coll *driver.Collection, docs []store.Doc,
+	filter func(store.Doc) bson.D, settled func(store.Doc) (bool, error),
+) error {
+	for chunk := range slices.Chunk(distinct(docs), s.cfg.UpdateChunk) {
+		err := s.replace(ctx, coll, chunk, filter)
+		if err == nil {
+			continue
+		}
+		if !hasDuplicateID(err) {
+			return err
+		}
+		// It happens seldom, so all are sent again, one by one: that does no harm, and does not rely on
+		// the rest of a command being carried out, which FerretDB doesn't do.
+		for _, d := range chunk {
+			if err := s.replaceOne(ctx, coll, d, filter, settled); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s *Store) replaceOne(ctx context.Context, coll *driver.Collection, d store.Doc,
+	filter func(store.Doc) bson.D, settled func(store.Doc) (bool, error),
+) error {
+	for attempt := 1; ; attempt++ {
+		err := s.replace(ctx, coll, []store.Doc{d}, filter)
+		if err == nil {
+			return nil
+		}
+		if !hasDuplicateID(err) || attempt == upsertAttempts {
+			return err
+		}
+		if done, err := settled(d); done || err != nil {
+			return err
+		}
+	}
+}
+
+// replace sends one command.
+func (s *Store) replace(ctx context.Context, coll *driver.Collection, docs []store.Doc, filter func(store.Doc) bson.D) error {
 	models := make([]driver.WriteModel, len(docs))
 	for i, d := range docs {
 		models[i] = driver.NewReplaceOneModel().SetFilter(filter(d)).SetReplacement(d.Raw).SetUpsert(true)
@@ -273,21 +313,7 @@ func (s *Store) replace(ctx context.Context, coll *driver.Collection, docs []sto
 	ctx, cancel := s.exchange(ctx)
 	defer cancel()
 	_, err := coll.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
-	if err == nil {
-		return nil, nil
-	}
-	var bulk driver.BulkWriteException
-	if !errors.As(err, &bulk) || bulk.WriteConcernError != nil || len(bulk.WriteErrors) == 0 {
-		return nil, err
-	}
-	var left []store.Doc
-	for _, e := range bulk.WriteErrors {
-		if !isDuplicateID(e.WriteError) || e.Index < 0 || e.Index >= len(docs) {
-			return nil, err
-		}
-		left = append(left, docs[e.Index])
-	}
-	return left, nil
+	return err
 }
 
 // DeleteIf deletes by _id and value.

@@ -543,7 +543,7 @@ func findWithoutTime(t *testing.T, s store.Store) {
 
 func findStopsEarly(t *testing.T, s store.Store) {
 	insert(t, s, Messages(t, "e1", 0, 3000, 1)...)
-	for range 20 { // more than there are connections
+	for range 8 { // more than there are connections
 		n := 0
 		for _, err := range s.Find(t.Context(), store.Query{Collection: store.Records, Event: "e1"}) {
 			must(t, err)
@@ -806,7 +806,9 @@ func putConcurrently(t *testing.T, s store.Store) {
 
 func putFenced(t *testing.T, s store.Store) {
 	ctx := t.Context()
-	at := func(epoch int64, v string) []store.Doc { return []store.Doc{doc(t, "x", el("epoch", epoch), el("v", v))} }
+	at := func(epoch int64, v string) []store.Doc {
+		return []store.Doc{doc(t, "x", el("epoch", epoch), el("v", v))}
+	}
 	value := func() string {
 		raw, err := s.Get(ctx, store.Minutes, "x")
 		must(t, err)
