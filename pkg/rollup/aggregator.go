@@ -37,14 +37,14 @@ const maxCount = 1 << 40
 // The caller excludes duplicates: a scan of the store gives each id once; for the live feed there
 // is Seen.
 type Aggregator struct {
-	event    string
-	minute   time.Time
-	from, to int64 // the span in Unix milliseconds: the minute within the event's start and end
-	channels map[string]*tally
-	// slots are all slots of the minute at which anything was sampled, with the event's sum.
+	event     string
+	minute    time.Time
+	from, to  int64 // the span in Unix milliseconds: the minute within the event's start and end
+	channels  map[string]*tally
 	sets      map[string][]string   // set hash to channels
 	intervals map[string][]interval // set hash to covered time
-	// changed are the channels touched since the last call of Changed.
+	// changed are the channels with new numbers since live last wrote them. Coverage alone counts
+	// only when it is a channel's first, or everything would be written again and again.
 	changed map[string]struct{}
 	ignored int64
 }
@@ -406,10 +406,10 @@ func (a *Aggregator) addCoverage(doc []byte, from int64) bool {
 		})
 		if record.ChannelSet(channels) == hash {
 			a.sets[hash] = channels
+			for _, c := range channels {
+				a.changed[c] = struct{}{}
+			}
 		}
-	}
-	for _, c := range a.sets[hash] {
-		a.changed[c] = struct{}{}
 	}
 	return true
 }

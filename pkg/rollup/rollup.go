@@ -28,8 +28,8 @@ import (
 type Config struct {
 	// Store has the records and takes the documents. Required.
 	Store store.Store
-	// Feed is the live feed. Default none: then there are closed minutes only.
-	Feed queue.Feed
+	// Queue has the live feed. Default none: then there are closed minutes only.
+	Queue queue.Feed
 	// Clock is the event's time. Default the system's.
 	Clock clock.Clock
 	// Grace is how long after its end a minute is closed; the consumers' must be the same. Default 20 s.
@@ -138,7 +138,7 @@ func (r *Rollup) lead(ctx context.Context, epoch int64) error {
 		r.metrics.leading.Set(0)
 	}()
 	r.metrics.leading.Set(1)
-	if r.cfg.Feed != nil {
+	if r.cfg.Queue != nil {
 		wg.Go(func() { t.listen(ctx) })
 	}
 	return t.work(ctx)
@@ -217,7 +217,7 @@ func (t *term) step(ctx context.Context, c *closer) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if t.r.cfg.Feed != nil && t.live.follow(c.event, c.end(), c.progress.ClosedThrough) {
+	if t.r.cfg.Queue != nil && t.live.follow(c.event, c.end(), c.progress.ClosedThrough) {
 		if err := t.live.catchUp(ctx, t.r.cfg.Store, c); err != nil {
 			t.live.forget(c.event.Slug)
 			return more, fmt.Errorf("count the open minutes of event %s: %w", c.event.Slug, err)
@@ -305,7 +305,7 @@ func (t *term) writeOpen(ctx context.Context) error {
 func (t *term) listen(ctx context.Context) {
 	warned := false
 	for ctx.Err() == nil {
-		messages, err := t.r.cfg.Feed.Listen(ctx, feedBuffer)
+		messages, err := t.r.cfg.Queue.Listen(ctx, feedBuffer)
 		if err != nil {
 			if !warned && ctx.Err() == nil {
 				t.log.Warn("cannot listen to the live feed; open minutes lack what it tells", "err", err)
