@@ -143,13 +143,24 @@ func (a *account) refuse(now time.Time, by string, err error) bool {
 	return news
 }
 
-// accept notes that Twitch took it at an endpoint: a token that was granted does not prove that
-// Helix takes it.
+// accept notes that Twitch took it at an endpoint, and reports whether that ends a refusal: a token
+// that was granted does not prove that it is taken, nor one that is valid that Helix takes it.
 func (a *account) accept(by string) bool {
-	if a.refusal == nil || (by != a.refusedBy && by == endpointToken) {
+	if a.refusal == nil || proof(by) < proof(a.refusedBy) {
 		return false
 	}
 	a.refusal, a.refusedBy, a.refusals = nil, "", 0
 	a.refusedUntil, a.refusedAt = time.Time{}, time.Time{}
 	return true
+}
+
+func proof(endpoint string) int {
+	switch endpoint {
+	case endpointToken:
+		return 0
+	case endpointValidate:
+		return 1
+	default:
+		return 2
+	}
 }

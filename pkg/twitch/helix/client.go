@@ -68,9 +68,7 @@ func New(cfg Config) (*Client, error) {
 	}
 	transport := cfg.Transport
 	if transport == nil {
-		t := http.DefaultTransport.(*http.Transport).Clone()
-		t.MaxIdleConnsPerHost = 2 * parallel
-		transport = t
+		transport = ownTransport()
 	}
 	c := &Client{
 		cfg: cfg, log: cfg.Logger, budget: cfg.Budget,
@@ -90,6 +88,16 @@ func New(cfg Config) (*Client, error) {
 		return nil, err
 	}
 	return c, nil
+}
+
+// ownTransport is net/http's default one, apart from that of whatever else runs in the process.
+func ownTransport() *http.Transport {
+	t := &http.Transport{Proxy: http.ProxyFromEnvironment}
+	if shared, ok := http.DefaultTransport.(*http.Transport); ok {
+		t = shared.Clone()
+	}
+	t.MaxIdleConnsPerHost = 2 * parallel
+	return t
 }
 
 func hostOf(base string) string {
@@ -222,7 +230,7 @@ func (c *Client) Users(ctx context.Context, ids, logins []string) ([]User, error
 }
 
 // loginPattern is what a login can be; old ones are shorter than today's four characters.
-var loginPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_]{0,24}$`) //nolint:gochecknoglobals // compiled once
+var loginPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_]{0,24}$`)
 
 // unique returns the non-empty ones of s, each once, in order.
 func unique(s []string) []string {
@@ -397,7 +405,7 @@ func (c *Client) call(ctx context.Context, endpoint string, ask question) error 
 			return err
 		}
 		backoff := min(firstBackoff<<min(attempt-1, 10), longestBackoff)
-		backoff = backoff/2 + rand.N(backoff/2+1) //nolint:gosec // jitter
+		backoff = backoff/2 + rand.N(backoff/2+1)
 		if ended := sleep(ctx, backoff); ended != nil {
 			return fmt.Errorf("%w, after %d tries: %w", ended, attempt, err)
 		}

@@ -234,7 +234,7 @@ func TestTriesAreBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		fake := newTwitch()
-		fake.onAPI = func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(502); return true }
+		fake.onAPI = func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(http.StatusBadGateway); return true }
 		c := client(t, fake, func(cfg *helix.Config) { cfg.Attempts = 4 })
 		_, err := c.Streams(t.Context(), []string{"1000"})
 		if n := len(fake.seen("/streams")); err == nil || n != 4 {
@@ -252,7 +252,7 @@ func TestTriesAreBounded(t *testing.T) {
 		}
 		// The caller's deadline ends it sooner.
 		fake.change(func(t *twitch) {
-			t.onAPI = func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(502); return true }
+			t.onAPI = func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(http.StatusBadGateway); return true }
 		})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
@@ -280,7 +280,7 @@ func TestFallsOverAndBack(t *testing.T) {
 					}
 					limits(w, 0, reset.Add(skew))
 					if status == 429 {
-						w.WriteHeader(429)
+						w.WriteHeader(http.StatusTooManyRequests)
 						return true
 					}
 					return false
@@ -338,7 +338,7 @@ func TestWaitsWhenAllAreExhausted(t *testing.T) {
 			}
 			if time.Now().Before(reset) {
 				limits(w, 0, reset)
-				w.WriteHeader(429)
+				w.WriteHeader(http.StatusTooManyRequests)
 				return true
 			}
 			return false
@@ -368,7 +368,7 @@ func TestRefusalsWithoutAResetAreSpaced(t *testing.T) {
 		fake := newTwitch()
 		fake.onAPI = func(w http.ResponseWriter, _ *http.Request) bool {
 			limits(w, 0, time.Now().Add(-time.Hour))
-			w.WriteHeader(429)
+			w.WriteHeader(http.StatusTooManyRequests)
 			return true
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
@@ -506,12 +506,12 @@ func TestAllRefused(t *testing.T) {
 func TestTokenHostInTrouble(t *testing.T) {
 	t.Parallel()
 	for name, answer := range map[string]func(http.ResponseWriter){
-		"500":      func(w http.ResponseWriter) { w.WriteHeader(500) },
+		"500":      func(w http.ResponseWriter) { w.WriteHeader(http.StatusInternalServerError) },
 		"html":     func(w http.ResponseWriter) { _, _ = w.Write([]byte("<html>")) },
 		"empty":    func(w http.ResponseWriter) { reply(w, 200, map[string]any{}) },
 		"newlines": func(w http.ResponseWriter) { reply(w, 200, map[string]any{"access_token": "a\r\nb"}) },
 		"types":    func(w http.ResponseWriter) { reply(w, 200, map[string]any{"access_token": 5, "expires_in": "x"}) },
-		"429":      func(w http.ResponseWriter) { w.WriteHeader(429) },
+		"429":      func(w http.ResponseWriter) { w.WriteHeader(http.StatusTooManyRequests) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -589,7 +589,10 @@ func TestCheckSaysWhatIsWrong(t *testing.T) {
 		"secret":  {func(t *twitch) { t.secrets["two"] = "other" }, []string{"client id two", "403", "invalid client secret", "dev.twitch.tv/console"}},
 		"unknown": {func(t *twitch) { delete(t.secrets, "one") }, []string{"client id one", "invalid client"}},
 		"down": {func(t *twitch) {
-			t.onAPI = func(w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(503); return true }
+			t.onAPI = func(w http.ResponseWriter, _ *http.Request) bool {
+				w.WriteHeader(http.StatusServiceUnavailable)
+				return true
+			}
 		}, []string{"503", "try again"}},
 		"not json": {func(t *twitch) {
 			t.onToken = func(w http.ResponseWriter, _ *http.Request) bool { _, _ = w.Write([]byte("hi")); return true }
@@ -721,4 +724,55 @@ func FuzzAnswers(f *testing.F) {
 			}
 		})
 	})
+}
+
+// A token that validation refuses twice marks the client id; the next validation that succeeds
+// clears it, without a request to Helix.
+func TestRunClearsWhatValidationRefused(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		fake := newTwitch()
+		fake.onToken = func(w http.ResponseWriter, _ *http.Request) bool {
+			reply(w, http.StatusOK, map[string]any{"access_token": "unheard-of", "expires_in": 3600})
+			return true
+		}
+		c := client(t, fake, nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- c.Run(ctx) }()
+		synctest.Wait()
+		if got := conditions(c); got["helix-unauthorized"] != "one " {
+			t.Error(got)
+		}
+		fake.change(func(t *twitch) { t.onToken = nil })
+		time.Sleep(10 * time.Minute)
+		if got := conditions(c); len(got) != 0 || len(fake.seen("/streams")) != 0 {
+			t.Error(got)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// BenchmarkStreams is one sweep of 350 live channels, without a network.
+func BenchmarkStreams(b *testing.B) {
+	fake := newTwitch()
+	for _, id := range span(350) {
+		fake.goLive(id, "s"+id, 1, time.Unix(1_700_000_000, 0))
+	}
+	c, err := helix.New(helix.Config{
+		Clients: []helix.Credential{{ClientID: "one", Secret: "s3cret-one"}},
+		APIURL:  "http://twitch.test/helix", AuthURL: "http://twitch.test", Transport: fake,
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := c.Streams(b.Context(), span(350)); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

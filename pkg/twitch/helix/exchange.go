@@ -191,7 +191,7 @@ func (c *Client) roundTrip(req *http.Request, a *account, endpoint string) (int,
 	if err != nil {
 		return 0, nil, c.broken(req.Context(), a, endpoint, err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // only read from
+	defer resp.Body.Close()
 	c.noteAnswer(a, endpoint, resp)
 	body, err := io.ReadAll(io.LimitReader(resp.Body, MaxAnswerBytes+1))
 	if err != nil {

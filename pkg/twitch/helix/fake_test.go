@@ -272,11 +272,11 @@ func outcomes(t *testing.T, reg *prometheus.Registry) map[string]float64 {
 	out := map[string]float64{}
 	for _, f := range families {
 		for _, m := range f.GetMetric() {
-			key := f.GetName()
+			key := []string{f.GetName()}
 			for _, l := range m.GetLabel() {
-				key += "/" + l.GetValue()
+				key = append(key, l.GetValue())
 			}
-			out[key] = m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			out[strings.Join(key, "/")] = m.GetCounter().GetValue() + m.GetGauge().GetValue()
 		}
 	}
 	return out

@@ -340,7 +340,7 @@ const emptyLasts = 10 * time.Minute
 func (s *Sweeper) judge(slot time.Time, out swept, channels int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	detail := ""
+	var detail string
 	switch {
 	case out.withheld > 0:
 		if s.since.IsZero() {

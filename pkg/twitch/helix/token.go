@@ -180,7 +180,7 @@ func (c *Client) validate(ctx context.Context, a *account, value string) error {
 	if a.token.value == value {
 		a.token.lasts(asked, answer.ExpiresIn)
 	}
-	a.accept(endpointToken)
+	a.accept(endpointValidate)
 	return nil
 }
 
