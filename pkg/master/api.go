@@ -215,8 +215,8 @@ type slugInput struct {
 }
 
 type channelInput struct {
-	slugInput
-	Channel string `path:"channel" maxLength:"64" doc:"The channel's Twitch id or login"`
+	Slug    string `path:"slug" maxLength:"64" pattern:"^[a-z0-9-]+$" doc:"The event"`
+	Channel string `path:"channel" maxLength:"200" doc:"The channel's Twitch id or login"`
 }
 
 type collectorInput struct {
@@ -224,14 +224,19 @@ type collectorInput struct {
 }
 
 type heartbeatInput struct {
-	collectorInput
+	Name    string `path:"name" maxLength:"63" doc:"The collector"`
 	RawBody []byte
 }
 
 type importInput struct {
-	slugInput
+	Slug        string `path:"slug" maxLength:"64" pattern:"^[a-z0-9-]+$" doc:"The event"`
 	ContentType string `header:"Content-Type" hidden:"true"`
 	RawBody     []byte
+}
+
+type patchInput struct {
+	Slug string `path:"slug" maxLength:"64" pattern:"^[a-z0-9-]+$" doc:"The event"`
+	Body control.EventPatch
 }
 
 func operation(id, method, path, summary, role string, errs ...int) huma.Operation {
@@ -268,11 +273,7 @@ func (m *Master) routes() {
 	serve(m, operation("get-event", get, "/v1/events/{slug}", "Read an event", roleOperator, http.StatusNotFound),
 		func(ctx context.Context, in *slugInput) (record.Event, error) { return m.event(ctx, in.Slug) })
 	serve(m, operation("change-event", http.MethodPatch, "/v1/events/{slug}", "Change an event, as far as its state allows", roleOperator, http.StatusNotFound, http.StatusConflict),
-		func(ctx context.Context, in *struct {
-			slugInput
-			Body control.EventPatch
-		},
-		) (record.Event, error) {
+		func(ctx context.Context, in *patchInput) (record.Event, error) {
 			return m.changeEvent(ctx, in.Slug, func(e record.Event) (record.Event, error) {
 				return patch(e, in.Body, m.cfg.Clock.Now())
 			})
@@ -306,6 +307,7 @@ func (m *Master) routes() {
 		"text/plain": text, "text/csv": text,
 		"application/json": {Schema: &huma.Schema{Type: huma.TypeArray, Items: &huma.Schema{}}},
 	}}
+	imports.SkipValidateBody = true // parseLogins does it, and says the line
 	serve(m, imports, func(ctx context.Context, in *importInput) (control.Imported, error) {
 		return m.importChannels(ctx, in.Slug, in.ContentType, in.RawBody)
 	})
@@ -417,7 +419,7 @@ func (m *Master) forgetCollector(ctx context.Context, name string) error {
 		m.nudge(m.wake)
 		return nil
 	}
-	return fmt.Errorf("collector %s: %w", name, store.ErrNotFound)
+	return absent("there is no collector %s", name)
 }
 
 func (m *Master) listAssignments(ctx context.Context) ([]control.AssignmentView, error) {

@@ -288,7 +288,7 @@ func (m *Master) removeChannel(ctx context.Context, slug, channel string) error 
 		i = slices.IndexFunc(list, func(c record.Channel) bool { return c.Login == login })
 	}
 	if i < 0 {
-		return fmt.Errorf("event %s has no channel %s: %w", slug, channel, store.ErrNotFound)
+		return absent("event %s has no channel %s", slug, channel)
 	}
 	if _, err := m.cfg.Store.DeleteIf(ctx, store.Channels, list[i].ID, "event", slug); err != nil {
 		return fmt.Errorf("remove channel %s: %w", list[i].Login, err)

@@ -25,6 +25,14 @@ type (
 	valueError struct{ field, msg string }
 )
 
+// absentError says which one store.ErrNotFound is about.
+type absentError struct{ msg string }
+
+func (e *absentError) Error() string { return e.msg }
+func (e *absentError) Unwrap() error { return store.ErrNotFound }
+
+func absent(format string, args ...any) error { return &absentError{fmt.Sprintf(format, args...)} }
+
 func (e *stateError) Error() string { return e.msg }
 func (e *valueError) Error() string { return e.field + ": " + e.msg }
 
@@ -228,6 +236,9 @@ func (m *Master) events(ctx context.Context) ([]record.Event, error) {
 func (m *Master) event(ctx context.Context, slug string) (record.Event, error) {
 	var e record.Event
 	raw, err := m.cfg.Store.Get(ctx, store.Events, slug)
+	if errors.Is(err, store.ErrNotFound) {
+		return e, absent("there is no event %s", slug)
+	}
 	if err != nil {
 		return e, fmt.Errorf("event %s: %w", slug, err)
 	}

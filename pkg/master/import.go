@@ -231,16 +231,19 @@ func (l *loginList) readJSON(body []byte) error {
 		return 1 + bytes.Count(body[:min(max(offset, 0), int64(len(body)))], []byte{'\n'})
 	}
 	dec := json.NewDecoder(bytes.NewReader(body))
-	broken := func(err error) error {
-		offset := dec.InputOffset()
-		var syntax *json.SyntaxError
-		if errors.As(err, &syntax) {
-			offset = syntax.Offset
+	// next is where the next element or token begins: the decoder tells where the last one ended.
+	next := func() int64 {
+		at := dec.InputOffset()
+		for at < int64(len(body)) && strings.IndexByte(" \t\r\n,", body[at]) >= 0 {
+			at++
 		}
+		return at
+	}
+	broken := func(err error) error {
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			return fmt.Errorf("line %d: the JSON ends too early", lineAt(int64(len(body))))
 		}
-		return fmt.Errorf("line %d: %w", lineAt(offset), err)
+		return fmt.Errorf("line %d: %w", lineAt(next()), err)
 	}
 	open, err := dec.Token()
 	if err != nil {
@@ -250,11 +253,7 @@ func (l *loginList) readJSON(body []byte) error {
 		return errors.New("the JSON must be an array of logins, or of objects with a login")
 	}
 	for dec.More() {
-		// The offset is that of the end of the last token: skip to where the element begins.
-		start := dec.InputOffset()
-		for start < int64(len(body)) && strings.ContainsRune(" \t\r\n,", rune(body[start])) {
-			start++
-		}
+		start := next()
 		line := lineAt(start)
 		var element any
 		if err := dec.Decode(&element); err != nil {
@@ -354,7 +353,7 @@ func parseLogin(value string) (login, problem string) {
 	}
 	s = strings.ToLower(strings.TrimPrefix(s, "@"))
 	if !loginPattern.MatchString(s) {
-		return "", "not a login: logins have 1 to 25 letters a-z, digits and underscores, and don't begin with one"
+		return "", "not a login: logins have 1 to 25 letters a-z, digits and underscores, and begin with no underscore"
 	}
 	return s, ""
 }
