@@ -29,7 +29,10 @@ import (
 )
 
 // server is the program itself, not the script in sbin, which changes the user.
-const server = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+const (
+	server = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+	ctl    = "/usr/lib/rabbitmq/bin/rabbitmqctl"
+)
 
 // How long a boot and a stop may take on a busy machine.
 const (
@@ -179,7 +182,7 @@ func freePorts(ctx context.Context, n int) ([]int, error) {
 		if err != nil {
 			return nil, err
 		}
-		defer l.Close() // all at once, so that they differ
+		defer l.Close()                                     // all at once, so that they differ
 		ports = append(ports, l.Addr().(*net.TCPAddr).Port) //nolint:forcetypeassert // a TCP listener's
 	}
 	return ports, nil
@@ -251,7 +254,7 @@ func (b *Broker) watch() error {
 	script := `trap '' INT TERM HUP
 cat >/dev/null
 for g in "$1"/groups/*; do
-	[ -e "$g" ] && kill -KILL -- "-${g##*/}" 2>/dev/null
+	[ -e "$g" ] && kill -s KILL -- "-${g##*/}" 2>/dev/null
 done
 rm -rf -- "$1" || { sleep 1; rm -rf -- "$1"; }`
 	cmd := exec.Command("/bin/sh", "-c", script, "testrabbit", b.dir) //nolint:gosec,noctx // the folder is ours
@@ -312,6 +315,17 @@ func (b *Broker) over(cmd *exec.Cmd) bool {
 	var status syscall.WaitStatus
 	pid, err := syscall.Wait4(cmd.Process.Pid, &status, syscall.WNOHANG, nil)
 	return pid == cmd.Process.Pid || errors.Is(err, syscall.ECHILD)
+}
+
+// Ctl runs rabbitmqctl, as an operator would, and returns what it prints.
+func (b *Broker) Ctl(ctx context.Context, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, ctl, append([]string{"--node", b.node, "--quiet"}, args...)...) //nolint:gosec // for tests
+	cmd.Env, cmd.Dir = b.env(), b.dir
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("rabbitmqctl %s: %w: %s", strings.Join(args, " "), err, out)
+	}
+	return string(out), nil
 }
 
 // Stop ends the broker in order.

@@ -1,4 +1,4 @@
-//go:build unix
+//go:build linux
 
 package testrabbit_test
 
@@ -6,12 +6,8 @@ import (
 	"net"
 	"testing"
 
-	"go.uber.org/goleak"
-
 	"github.com/tungstene/tungstene/internal/testrabbit"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestBrokerStartsStopsAndComesBack(t *testing.T) {
 	b := testrabbit.Start(t)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -85,11 +87,10 @@ func (c Config) withDefaults() (Config, error) {
 		}
 		host, p, err := net.SplitHostPort(a)
 		if err != nil {
-			if host, p, err = net.SplitHostPort(net.JoinHostPort(strings.Trim(a, "[]"), port)); err != nil {
-				return c, fmt.Errorf("rabbitmq: address %d is not host:port", i+1)
-			}
+			host, p = strings.Trim(a, "[]"), port
 		}
-		if host == "" || p == "" {
+		number, err := strconv.Atoi(p)
+		if _, ip := netip.ParseAddr(host); host == "" || ip != nil && strings.ContainsAny(host, ":[]") || err != nil || number < 1 || number > 65535 {
 			return c, fmt.Errorf("rabbitmq: address %q is not host:port", a)
 		}
 		addresses[i] = net.JoinHostPort(host, p)

@@ -156,6 +156,9 @@ func (l *link) failure() error {
 // wait gives the connection once there is one that is not known to be lost.
 func (l *link) wait(ctx context.Context) (*session, error) {
 	for {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
 		l.mu.Lock()
 		s, changed := l.session, l.changed
 		l.mu.Unlock()
