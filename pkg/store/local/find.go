@@ -28,9 +28,44 @@ const (
 type plan struct {
 	table string
 	from  string // the table and its index
-	where string // with its WHERE, or empty
-	args  []any
-	desc  bool
+	where []cond // of equality
+	// lower and upper bound the time; nil for none.
+	lower, upper *cond
+	desc         bool
+}
+
+// cond is a condition and its arguments.
+type cond struct {
+	sql  string
+	args []any
+}
+
+// sql puts the conditions together.
+func (p plan) sql() (where string, args []any) {
+	conds := p.where
+	for _, c := range [...]*cond{p.lower, p.upper} {
+		if c != nil {
+			conds = append(slices.Clip(conds), *c)
+		}
+	}
+	glue := " WHERE "
+	for _, c := range conds {
+		where += glue + c.sql
+		args = append(args, c.args...)
+		glue = " AND "
+	}
+	return where, args
+}
+
+// after is the plan for what comes after a position. It takes the place of a bound of the time:
+// with both, SQLite would begin at the bound, and read all that lies between again.
+func (p plan) after(at position) plan {
+	if p.desc {
+		p.upper = &cond{"(time, row) < (?, ?)", []any{at.time, at.row}}
+	} else {
+		p.lower = &cond{"(time, row) > (?, ?)", []any{at.time, at.row}}
+	}
+	return p
 }
 
 // planOf chooses the index. SQLite has no statistics to choose by, and its guess is wrong for wide
@@ -43,26 +78,18 @@ func planOf(t table, q store.Query) plan {
 			p.from = t.name + " INDEXED BY " + t.indexName(columns) // the later are the more specific
 		}
 	}
-	var where []string
-	add := func(cond string, arg any) {
-		where = append(where, cond)
-		p.args = append(p.args, arg)
-	}
 	for _, column := range [...]string{"event", "kind", "channel"} {
 		if given[column] != "" {
-			add(column+" = ?", given[column])
+			p.where = append(p.where, cond{column + " = ?", []any{given[column]}})
 		}
 	}
 	if !q.From.IsZero() {
-		add("time >= ?", millis(q.From))
+		p.lower = &cond{"time >= ?", []any{millis(q.From)}}
 	} else if !q.To.IsZero() {
-		add("time > ?", int64(noTime))
+		p.lower = &cond{"time > ?", []any{int64(noTime)}}
 	}
 	if !q.To.IsZero() {
-		add("time < ?", millis(q.To))
-	}
-	if len(where) > 0 {
-		p.where = " WHERE " + strings.Join(where, " AND ")
+		p.upper = &cond{"time < ?", []any{millis(q.To)}}
 	}
 	return p
 }
@@ -80,19 +107,14 @@ type row struct {
 // page reads the rows that come after a position (nil: from the start) by time and row number, at
 // most limit, and reports whether there may be more.
 func (s *Store) page(ctx context.Context, p plan, after *position, limit int) (rows []row, more bool, err error) {
-	where, args := p.where, p.args
-	order, compare := "", ">"
+	order := ""
 	if p.desc {
-		order, compare = " DESC", "<"
+		order = " DESC"
 	}
 	if after != nil {
-		glue := " AND "
-		if where == "" {
-			glue = " WHERE "
-		}
-		where += glue + "(time, row) " + compare + " (?, ?)"
-		args = append(slices.Clone(args), after.time, after.row)
+		p = p.after(*after)
 	}
+	where, args := p.sql()
 	query := "SELECT time, row, doc FROM " + p.from + where +
 		" ORDER BY time" + order + ", row" + order + fmt.Sprintf(" LIMIT %d", limit)
 	found, err := s.read.QueryContext(ctx, query, args...)
@@ -220,12 +242,8 @@ func (f *finder) emit(group []row) bool {
 // them as often as needed, each time for those that come next.
 func (f *finder) emitLarge(at int64) (bool, error) {
 	p := f.plan
-	p.args = append(slices.Clone(p.args), at)
-	if p.where == "" {
-		p.where = " WHERE time = ?"
-	} else {
-		p.where += " AND time = ?"
-	}
+	// As a bound and not as an equality, so that a page can begin within it.
+	p.lower, p.upper = &cond{"time >= ?", []any{at}}, &cond{"time <= ?", []any{at}}
 	var last row
 	for first := true; ; first = false {
 		var (
@@ -301,12 +319,13 @@ func (s *Store) Count(ctx context.Context, q store.Query) (int, error) {
 		return 0, err
 	}
 	p := planOf(t, q)
-	query := "SELECT count(*) FROM " + p.from + p.where
+	where, args := p.sql()
+	query := "SELECT count(*) FROM " + p.from + where
 	if q.Limit > 0 {
-		query = "SELECT count(*) FROM (SELECT 1 FROM " + p.from + p.where + fmt.Sprintf(" LIMIT %d)", q.Limit)
+		query = "SELECT count(*) FROM (SELECT 1 FROM " + p.from + where + fmt.Sprintf(" LIMIT %d)", q.Limit)
 	}
 	n := 0
-	if err := s.read.QueryRowContext(ctx, query, p.args...).Scan(&n); err != nil {
+	if err := s.read.QueryRowContext(ctx, query, args...).Scan(&n); err != nil {
 		return 0, s.explain(fmt.Sprintf("count %s in", q.Collection), err)
 	}
 	return n, nil

@@ -484,13 +484,14 @@ func (s *Store) Delete(ctx context.Context, q store.Query) (int, error) {
 		return 0, err
 	}
 	p := planOf(t, q)
-	query := "DELETE FROM " + t.name + " WHERE row IN (SELECT row FROM " + p.from + p.where + fmt.Sprintf(" LIMIT %d)", deleteRows)
+	where, args := p.sql()
+	query := "DELETE FROM " + t.name + " WHERE row IN (SELECT row FROM " + p.from + where + fmt.Sprintf(" LIMIT %d)", deleteRows)
 	total := 0
 	for {
 		n := 0
 		err := s.do(ctx, fmt.Sprintf("delete %s from", q.Collection), func(w *writer) error {
 			var err error
-			n, err = w.change(query, p.args...)
+			n, err = w.change(query, args...)
 			return err
 		})
 		if err != nil {
