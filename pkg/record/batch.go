@@ -86,19 +86,26 @@ func EncodeBatch(records []Record, c Compression) ([]byte, error) {
 		return nil, badBatch("%d records of %d bytes; use 1 to %d records of at most %d bytes",
 			len(records), size, MaxBatchRecords, MaxBatchBytes)
 	}
-	raw := make([]byte, 0, size)
-	for i := range records {
-		raw = append(raw, records[i].Doc...)
+	const head = 2 + 1 + 1 + 2*binary.MaxVarintLen64
+	room := size
+	if c == Zstd {
+		room = size / 4
 	}
-	out := make([]byte, 0, len(raw)/2+64)
+	out := make([]byte, 0, head+room+crc32.Size)
 	out = append(out, batchMagic...)
 	out = append(out, batchVersion, byte(c))
 	out = binary.AppendUvarint(out, uint64(len(records)))
-	out = binary.AppendUvarint(out, uint64(len(raw)))
+	out = binary.AppendUvarint(out, uint64(size)) //nolint:gosec // at most MaxBatchBytes
 	switch c {
 	case None:
-		out = append(out, raw...)
+		for i := range records {
+			out = append(out, records[i].Doc...)
+		}
 	case Zstd:
+		raw := make([]byte, 0, size)
+		for i := range records {
+			raw = append(raw, records[i].Doc...)
+		}
 		out = zstdWriter().EncodeAll(raw, out)
 	default:
 		return nil, badBatch("compression %d is not known", c)

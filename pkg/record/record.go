@@ -122,7 +122,34 @@ func Encode(d Document) (Record, error) {
 	if len(doc) > MaxDocumentBytes {
 		return Record{}, invalid("%s has %d bytes, the most is %d", h.ID, len(doc), MaxDocumentBytes)
 	}
+	if !validText(doc) {
+		return Record{}, invalid("%s holds text that is not UTF-8", h.ID)
+	}
 	return Record{ID: h.ID, Kind: h.Kind, Event: h.Event, Channel: h.Channel, Time: h.Time, Doc: doc}, nil
+}
+
+// validText reports whether all text in a well-formed document is UTF-8. The driver encodes any
+// bytes, and readers fail on them much later.
+func validText(doc bsoncore.Document) bool {
+	_, rest, _ := bsoncore.ReadLength(doc)
+	for len(rest) > 1 {
+		elem, after, ok := bsoncore.ReadElement(rest)
+		if !ok || !utf8.Valid(elem.KeyBytes()) {
+			return false
+		}
+		switch value := elem.Value(); value.Type {
+		case bsoncore.TypeString:
+			if !utf8.Valid(value.Data[4 : len(value.Data)-1]) {
+				return false
+			}
+		case bsoncore.TypeEmbeddedDocument, bsoncore.TypeArray:
+			if !validText(value.Data) {
+				return false
+			}
+		}
+		rest = after
+	}
+	return true
 }
 
 // Parse reads the header out of an encoded document, which it checks to be well-formed BSON with
@@ -168,8 +195,9 @@ func Parse(doc []byte) (Record, error) {
 		ID: text[0], Kind: Kind(text[1]), Event: text[2], Channel: text[3],
 		Time: time.UnixMilli(ms).UTC(), Doc: bson.Raw(doc),
 	}
-	if !strings.HasPrefix(r.ID, r.Event+"/"+string(r.Kind)+"/") || len(r.ID) > MaxIDBytes {
-		return Record{}, invalid("_id %.80q does not begin with its event and kind, or is too long", r.ID)
+	prefix := r.Event + "/" + string(r.Kind) + "/"
+	if !strings.HasPrefix(r.ID, prefix) || len(r.ID) == len(prefix) || len(r.ID) > MaxIDBytes || !utf8.ValidString(r.ID) {
+		return Record{}, invalid("_id %.80q is not its event, kind and a fact, or is too long", r.ID)
 	}
 	if !validSlug(r.Event) || !validSlug(string(r.Kind)) {
 		return Record{}, invalid("event %.80q or kind %.80q is not a slug", r.Event, r.Kind)

@@ -41,11 +41,12 @@ func TestJoinsArePacedAndPongsAreNotLate(t *testing.T) {
 			time.Sleep(time.Second)
 		}
 		g.awaitJoined(t, 85, 10*time.Second)
-		if s.count() != 1 || p.kicked {
-			t.Errorf("%d connections, kicked: %v", s.count(), p.kicked)
+		if s.count() != 1 || !p.isOpen() {
+			t.Errorf("%d connections, open: %v", s.count(), p.isOpen())
 		}
-		for i := 20; i < len(p.joins); i++ {
-			if d := p.joins[i].Sub(p.joins[i-20]); d < 12500*time.Millisecond {
+		joins, _ := p.state()
+		for i := 20; i < len(joins); i++ {
+			if d := joins[i].Sub(joins[i-20]); d < 12500*time.Millisecond {
 				t.Errorf("JOINs %d to %d within %v", i-20, i, d)
 			}
 		}
@@ -88,9 +89,9 @@ func TestSmallSetsKeepOneConnectionAndChangesAreSmall(t *testing.T) {
 			joined := g.Joined()
 			return len(joined) == 30 && joined[0] == "9010"
 		})
-		p := s.peer(0)
-		if s.count() != 1 || len(p.joins) != 40 || len(p.in) != 30 {
-			t.Errorf("%d connections, %d JOINs, %d channels", s.count(), len(p.joins), len(p.in))
+		synctest.Wait()
+		if joins, in := s.peer(0).state(); s.count() != 1 || len(joins) != 40 || in != 30 {
+			t.Errorf("%d connections, %d JOINs, %d channels", s.count(), len(joins), in)
 		}
 		// Off and on again at once: the echo of the old PART must not undo the new JOIN.
 		g.Set(nil, generous)
@@ -99,7 +100,14 @@ func TestSmallSetsKeepOneConnectionAndChangesAreSmall(t *testing.T) {
 		g.Set(list[:4], generous)
 		synctest.Wait()
 		g.Set(list[:5], generous)
-		await(t, "five again", 30*time.Second, func() bool { return len(g.Joined()) == 5 && len(s.live()) == 1 && len(s.live()[0].in) == 5 })
+		await(t, "five again", 30*time.Second, func() bool {
+			live := s.live()
+			if len(g.Joined()) != 5 || len(live) != 1 {
+				return false
+			}
+			_, in := live[0].state()
+			return in == 5
+		})
 		g.Set(nil, generous)
 		await(t, "no connection", 30*time.Second, func() bool { return len(s.live()) == 0 && len(g.Connections()) == 0 })
 	})
@@ -342,7 +350,9 @@ func TestDialFailuresBackOff(t *testing.T) {
 		defer g.stop()
 		g.Set(channels(3), generous)
 		time.Sleep(10 * time.Minute)
-		if n := len(s.dials); n < 10 || n > 80 {
+		n := 0
+		s.set(func() { n = len(s.dials) })
+		if n < 10 || n > 80 {
 			t.Errorf("%d dials in 10 minutes", n)
 		}
 		c := g.Conditions()

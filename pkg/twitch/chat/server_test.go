@@ -43,7 +43,6 @@ type peer struct {
 	in     map[string]bool
 	got    []string
 	joins  []time.Time
-	kicked bool
 }
 
 func (s *server) dial(context.Context, string, string) (net.Conn, error) {
@@ -127,7 +126,6 @@ func (p *peer) command(line string) bool {
 		}
 		n := len(p.joins)
 		if p.s.strict && n > 20 && p.joins[n-1].Sub(p.joins[n-21]) < 10*time.Second {
-			p.kicked = true
 			return false
 		}
 	case "PART":
@@ -186,6 +184,13 @@ func (p *peer) commands(verb string) (out []string) {
 		}
 	}
 	return out
+}
+
+// state is when JOINs came, each channel one, and how many channels it is in.
+func (p *peer) state() (joins []time.Time, in int) {
+	p.s.mu.Lock()
+	defer p.s.mu.Unlock()
+	return slices.Clone(p.joins), len(p.in)
 }
 
 func (p *peer) isOpen() bool {
