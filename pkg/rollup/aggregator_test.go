@@ -478,7 +478,7 @@ func BenchmarkAggregator(b *testing.B) {
 	docs := make([]bson.Raw, 20_000)
 	for i := range docs {
 		m := &record.Message{
-			Header: header(fmt.Sprint(100_000+int(350*rnd.Float64()*rnd.Float64())), minute.Add(time.Duration(i)*time.Millisecond)),
+			Header:    header(fmt.Sprint(100_000+int(350*rnd.Float64()*rnd.Float64())), minute.Add(time.Duration(i)*time.Millisecond)),
 			MessageID: fmt.Sprintf("%032x", i), Chatter: fmt.Sprintf("%022d", rnd.IntN(8000)), Length: 40,
 			Badges: []string{"subscriber/12", "premium/1"}, Subscriber: 14,
 		}
