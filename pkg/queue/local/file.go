@@ -40,8 +40,10 @@ type file struct {
 	writer  *sql.DB
 	conn    *sql.Conn // the writer's only connection
 	readers *sql.DB
-	oldests map[string]*sql.Stmt
 	freed   bool // something was removed since free pages were counted last
+	// statements are closed before their connections: SQLite would keep those open otherwise, and
+	// not tidy the log away.
+	statements []*sql.Stmt
 }
 
 func dsn(path string, pragmas ...string) string {
@@ -67,7 +69,7 @@ func openFile(path string, queues []string) (f *file, boxes map[string]*box, err
 			return nil, nil, err
 		}
 	}
-	f = &file{path: path, oldests: make(map[string]*sql.Stmt)}
+	f = &file{path: path}
 	defer func() {
 		if err != nil {
 			err = errors.Join(explain(err), f.close())
@@ -154,7 +156,7 @@ func (f *file) prepareSchema(ctx context.Context, queues []string) error {
 		fmt.Sprintf("PRAGMA application_id = %d", applicationID),
 		fmt.Sprintf("PRAGMA user_version = %d", schemaVersion),
 		"CREATE TABLE IF NOT EXISTS queues (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE)",
-		"CREATE TABLE IF NOT EXISTS touched (id INTEGER PRIMARY KEY, at INTEGER NOT NULL)",
+		"CREATE TABLE IF NOT EXISTS touched (id INTEGER PRIMARY KEY, at INTEGER NOT NULL, filling BLOB NOT NULL)",
 	}
 	return f.within(ctx, func() error {
 		for _, s := range statements {
@@ -184,6 +186,10 @@ func (f *file) prepareSchema(ctx context.Context, queues []string) error {
 	})
 }
 
+type preparer interface {
+	PrepareContext(ctx context.Context, query string) (*sql.Stmt, error)
+}
+
 // load reads which queues and messages there are.
 func (f *file) load(ctx context.Context) (map[string]*box, error) {
 	ids := make(map[string]int64)
@@ -209,18 +215,20 @@ func (f *file) load(ctx context.Context) (map[string]*box, error) {
 			return nil, err
 		}
 		table := fmt.Sprintf("messages_%d", id)
-		b.insert, err = f.conn.PrepareContext(ctx, "INSERT INTO "+table+" (seq, at, size, id, headers, body) VALUES (?, ?, ?, ?, ?, ?)")
-		if err != nil {
-			return nil, err
-		}
-		if b.remove, err = f.conn.PrepareContext(ctx, "DELETE FROM "+table+" WHERE seq = ?"); err != nil {
-			return nil, err
-		}
-		if b.read, err = f.readers.PrepareContext(ctx, "SELECT size, id, headers, body FROM "+table+" WHERE seq = ?"); err != nil {
-			return nil, err
-		}
-		if f.oldests[name], err = f.readers.PrepareContext(ctx, "SELECT at FROM "+table+" ORDER BY seq LIMIT 1"); err != nil {
-			return nil, err
+		for _, p := range []struct {
+			statement **sql.Stmt
+			on        preparer
+			text      string
+		}{
+			{&b.insert, f.conn, "INSERT INTO " + table + " (seq, at, size, id, headers, body) VALUES (?, ?, ?, ?, ?, ?)"},
+			{&b.remove, f.conn, "DELETE FROM " + table + " WHERE seq = ?"},
+			{&b.read, f.readers, "SELECT size, id, headers, body FROM " + table + " WHERE seq = ?"},
+			{&b.oldest, f.readers, "SELECT at FROM " + table + " ORDER BY seq LIMIT 1"},
+		} {
+			if *p.statement, err = p.on.PrepareContext(ctx, p.text); err != nil {
+				return nil, err
+			}
+			f.statements = append(f.statements, *p.statement)
 		}
 		boxes[name] = b
 	}
@@ -295,7 +303,8 @@ func (f *file) transact(group []*request, at time.Time) error {
 				}
 				f.freed = true
 			case touching:
-				if _, err := f.conn.ExecContext(ctx, "INSERT OR REPLACE INTO touched (id, at) VALUES (1, ?)", at.UnixMilli()); err != nil {
+				// As much as a batch needs: a byte fits on a full disk too.
+				if _, err := f.conn.ExecContext(ctx, "INSERT OR REPLACE INTO touched (id, at, filling) VALUES (1, ?, zeroblob(65536))", at.UnixMilli()); err != nil {
 					return err
 				}
 			}
@@ -357,9 +366,9 @@ func (f *file) ping(ctx context.Context) error {
 	return f.readers.QueryRowContext(ctx, "SELECT count(*) FROM queues").Scan(&n)
 }
 
-func (f *file) oldest(ctx context.Context, name string) (time.Time, error) {
+func (f *file) oldest(ctx context.Context, b *box) (time.Time, error) {
 	var at int64
-	err := f.oldests[name].QueryRowContext(ctx).Scan(&at)
+	err := b.oldest.QueryRowContext(ctx).Scan(&at)
 	if errors.Is(err, sql.ErrNoRows) {
 		return time.Time{}, nil
 	}
@@ -390,6 +399,9 @@ func (f *file) message(ctx context.Context, b *box, seq int64) (m queue.Message,
 // close lets go of whatever is open.
 func (f *file) close() error {
 	var errs []error
+	for _, s := range f.statements {
+		errs = append(errs, s.Close())
+	}
 	if f.readers != nil {
 		errs = append(errs, f.readers.Close())
 	}

@@ -87,7 +87,7 @@ type box struct {
 	name string
 	next int64 // the next message's number; the writer's own
 
-	insert, remove, read *sql.Stmt
+	insert, remove, read, oldest *sql.Stmt
 
 	messages int
 	bytes    int64
@@ -207,17 +207,17 @@ func (q *Queue) Stats(ctx context.Context) (messages int, bytes int64, oldest ti
 		q.mu.Unlock()
 		return 0, 0, time.Time{}, queue.ErrClosed
 	}
-	names := make([]string, 0, len(q.boxes))
-	for name, b := range q.boxes {
+	filled := make([]*box, 0, len(q.boxes))
+	for _, b := range q.boxes {
 		messages += b.messages
 		bytes += b.bytes
 		if b.messages > 0 {
-			names = append(names, name)
+			filled = append(filled, b)
 		}
 	}
 	q.mu.Unlock()
-	for _, name := range names {
-		at, err := q.file.oldest(ctx, name)
+	for _, b := range filled {
+		at, err := q.file.oldest(ctx, b)
 		if err != nil {
 			return 0, 0, time.Time{}, fmt.Errorf("read queue file %s: %w", q.path, err)
 		}
