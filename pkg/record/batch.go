@@ -95,7 +95,7 @@ func EncodeBatch(records []Record, c Compression) ([]byte, error) {
 	out = append(out, batchMagic...)
 	out = append(out, batchVersion, byte(c))
 	out = binary.AppendUvarint(out, uint64(len(records)))
-	out = binary.AppendUvarint(out, uint64(size)) //nolint:gosec // at most MaxBatchBytes
+	out = binary.AppendUvarint(out, uint64(size))
 	switch c {
 	case None:
 		for i := range records {

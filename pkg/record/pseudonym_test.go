@@ -12,11 +12,11 @@ import (
 	"github.com/tungstene/tungstene/pkg/record"
 )
 
-func pseudonyms(t testing.TB, key []byte) *record.Pseudonyms {
-	t.Helper()
+func pseudonyms(tb testing.TB, key []byte) *record.Pseudonyms {
+	tb.Helper()
 	p, err := record.NewPseudonyms(key, map[string]string{"42": "ZeratoR"})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return p
 }

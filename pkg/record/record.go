@@ -146,6 +146,7 @@ func validText(doc bsoncore.Document) bool {
 			if !validText(value.Data) {
 				return false
 			}
+		default: // no text
 		}
 		rest = after
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -398,39 +399,39 @@ func sum(b []byte) []byte {
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)))
 }
 
-func sampleText(t testing.TB, text string) record.Record {
-	t.Helper()
+func sampleText(tb testing.TB, text string) record.Record {
+	tb.Helper()
 	r, err := record.Encode(&record.Message{
 		Header: record.Header{Event: "zevent-2026", Channel: "1", Time: time.UnixMilli(1788890400000)}, MessageID: "m", Text: text,
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return r
 }
 
 // sample is a message as chat has them: fresh ids and chatters, few channels and badges, no text.
-func sample(t testing.TB, i int) record.Record {
-	t.Helper()
+func sample(tb testing.TB, i int) record.Record {
+	tb.Helper()
 	at := time.UnixMilli(1788890400000 + int64(i)*7)
 	m := &record.Message{
-		Header:    record.Header{Event: "zevent-2026", Channel: fmt.Sprint(100_000_000 + i*i%350), Time: at, Received: at.Add(80 * time.Millisecond)},
+		Header:    record.Header{Event: "zevent-2026", Channel: strconv.Itoa(100_000_000+i*i%350), Time: at, Received: at.Add(80 * time.Millisecond)},
 		MessageID: fmt.Sprintf("%08x-%04x-4%03x-8%03x-%012x", uint32(i*2654435761), i*40503&0xffff, i*31&0xfff, i*17&0xfff, uint64(i)*11400714819323198485>>16),
-		Chatter:   record.Hash("chatter", fmt.Sprint(i*i%4000)),
+		Chatter:   record.Hash("chatter", strconv.Itoa(i*i%4000)),
 		Length:    5 + i*13%90,
 	}
 	if i%2 == 0 {
 		m.Badges, m.Subscriber = []string{fmt.Sprintf("subscriber/%d", i%24)}, i%24
 	}
 	if i%3 == 0 {
-		m.Emotes = []record.Emote{{ID: fmt.Sprint(300_000_000 + i%60), Name: fmt.Sprintf("zeventEmote%d", i%60), Count: 1 + i%3}}
+		m.Emotes = []record.Emote{{ID: strconv.Itoa(300_000_000+i%60), Name: fmt.Sprintf("zeventEmote%d", i%60), Count: 1 + i%3}}
 	}
 	if i%20 == 0 {
 		m.First = true
 	}
 	r, err := record.Encode(m)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return r
 }

@@ -327,10 +327,10 @@ func (d *deadlineReader) Read(p []byte) (int, error) {
 }
 
 func (g *generation) read(conn net.Conn) error {
-	welcomed := false
+	welcomed, begun := false, time.Now()
 	source := &deadlineReader{conn: conn, timeout: func() time.Duration {
 		if !welcomed {
-			return g.r.cfg.DialTimeout
+			return time.Until(begun.Add(g.r.cfg.DialTimeout))
 		}
 		return g.r.cfg.silence()
 	}}
@@ -348,7 +348,10 @@ func (g *generation) read(conn net.Conn) error {
 			}
 		}
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			return fmt.Errorf("%w for %v", errSilent, source.timeout())
+			if !welcomed {
+				return fmt.Errorf("%w: no welcome within %v", errSilent, g.r.cfg.DialTimeout)
+			}
+			return fmt.Errorf("%w for %v", errSilent, g.r.cfg.silence())
 		}
 		if err != nil {
 			return fmt.Errorf("read from chat: %w", err)

@@ -23,54 +23,54 @@ var update = flag.Bool("update", false, "write the golden files anew")
 var received = time.Date(2026, 9, 4, 18, 0, 0, 500e6, time.UTC)
 
 // pseudonyms knows one public channel besides the recorded one: raider (id 4242).
-func pseudonyms(t testing.TB) *record.Pseudonyms {
-	t.Helper()
+func pseudonyms(tb testing.TB) *record.Pseudonyms {
+	tb.Helper()
 	p, err := record.NewPseudonyms(make([]byte, record.KeyBytes), map[string]string{"71092938": "xqcow", "4242": "raider"})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return p
 }
 
-func event(t testing.TB, keepText bool) chat.Event {
-	return chat.Event{Slug: "zevent-2026", KeepText: keepText, Pseudonyms: pseudonyms(t)}
+func event(tb testing.TB, keepText bool) chat.Event {
+	return chat.Event{Slug: "zevent-2026", KeepText: keepText, Pseudonyms: pseudonyms(tb)}
 }
 
-func line(t testing.TB, raw string) chat.Line {
-	t.Helper()
+func line(tb testing.TB, raw string) chat.Line {
+	tb.Helper()
 	m, err := chat.Parse(raw)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return chat.Line{Connection: "c-1.1", Channel: chat.Channel{ID: "71092938", Login: "xqcow"}, Received: received, Message: m}
 }
 
-func convert[D record.Document](t testing.TB, raw string, keepText bool) D {
-	t.Helper()
-	d, err := chat.Convert(line(t, raw), event(t, keepText))
+func convert[D record.Document](tb testing.TB, raw string, keepText bool) D {
+	tb.Helper()
+	d, err := chat.Convert(line(tb, raw), event(tb, keepText))
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	doc, ok := d.(D)
 	if !ok {
-		t.Fatalf("%s became %T", raw, d)
+		tb.Fatalf("%s became %T", raw, d)
 	}
 	if _, err := record.Encode(doc); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return doc
 }
 
-func recorded(t testing.TB) []string {
-	t.Helper()
+func recorded(tb testing.TB) []string {
+	tb.Helper()
 	f, err := os.Open("../../../testdata/chat-2019.txt.gz")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer f.Close()
 	z, err := gzip.NewReader(f)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	var lines []string
 	for s := bufio.NewScanner(z); s.Scan(); {
@@ -133,6 +133,7 @@ func TestConvertRecordedLines(t *testing.T) {
 
 // emoteTags counts the ranges in the tags of the recorded messages, in its own simple way.
 func emoteTags(t *testing.T) int {
+	t.Helper()
 	n := 0
 	for _, raw := range recorded(t) {
 		if !strings.Contains(raw, " PRIVMSG ") {
@@ -152,8 +153,8 @@ func notWord(r rune) bool {
 }
 
 // values are all strings in a document.
-func values(t testing.TB, doc bson.Raw) []string {
-	t.Helper()
+func values(tb testing.TB, doc bson.Raw) []string {
+	tb.Helper()
 	var out []string
 	var walk func(v bson.RawValue)
 	walk = func(v bson.RawValue) {
@@ -163,11 +164,12 @@ func values(t testing.TB, doc bson.Raw) []string {
 		case bson.TypeEmbeddedDocument, bson.TypeArray:
 			elements, err := bson.Raw(v.Value).Elements()
 			if err != nil {
-				t.Fatal(err)
+				tb.Fatal(err)
 			}
 			for _, e := range elements {
 				walk(e.Value())
 			}
+		default: // nothing to read
 		}
 	}
 	walk(bson.RawValue{Type: bson.TypeEmbeddedDocument, Value: doc})

@@ -339,7 +339,7 @@ func (r *Reader) backoff(failures int) time.Duration {
 	if shifted := r.cfg.MinBackoff << min(failures, 20); shifted > 0 && shifted < bound {
 		bound = shifted
 	}
-	return rand.N(bound) + 1 //nolint:gosec // jitter needs no secrecy
+	return rand.N(bound) + 1
 }
 
 func (r *Reader) bury(g *generation) {
@@ -409,7 +409,7 @@ func (r *Reader) start(ctx context.Context, s *slot, now time.Time) {
 	s.generation++
 	nick := ""
 	for nick == "" || r.nicks[nick] {
-		nick = fmt.Sprintf("justinfan%d", 1_000_000+rand.IntN(9_000_000)) //nolint:gosec // only to differ
+		nick = fmt.Sprintf("justinfan%d", 1_000_000+rand.IntN(9_000_000))
 	}
 	r.nicks[nick] = true
 	ctx, cancel := context.WithCancel(ctx)
