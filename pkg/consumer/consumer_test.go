@@ -1,0 +1,439 @@
+package consumer_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.uber.org/goleak"
+
+	"github.com/tungstene/tungstene/pkg/consumer"
+	"github.com/tungstene/tungstene/pkg/control"
+	"github.com/tungstene/tungstene/pkg/queue"
+	queuelocal "github.com/tungstene/tungstene/pkg/queue/local"
+	"github.com/tungstene/tungstene/pkg/record"
+	"github.com/tungstene/tungstene/pkg/store"
+	storelocal "github.com/tungstene/tungstene/pkg/store/local"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const event = "zevent"
+
+// still is a clock that stands.
+type still time.Time
+
+func (s still) Now() time.Time { return time.Time(s) }
+
+func (s still) Until(ctx context.Context, _ time.Time) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+//nolint:gochecknoglobals // a constant
+var now = time.Date(2026, 9, 4, 18, 31, 40, 0, time.UTC)
+
+// fixture is a store and a queue in files of their own.
+type fixture struct {
+	store *storelocal.Store
+	queue *queuelocal.Queue
+}
+
+func open(tb testing.TB) fixture {
+	tb.Helper()
+	s, err := storelocal.Open(filepath.Join(tb.TempDir(), "store.db"), storelocal.Options{})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	q, err := queuelocal.Open(filepath.Join(tb.TempDir(), "queue.db"), queuelocal.Options{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := errors.Join(q.Close(), s.Close()); err != nil {
+			tb.Error(err)
+		}
+	})
+	return fixture{store: s, queue: q}
+}
+
+// run runs a consumer until the returned function is called, which waits for it.
+func run(tb testing.TB, cfg consumer.Config) (stop func()) {
+	tb.Helper()
+	cfg.Name, cfg.Logger = "c1", slog.New(slog.DiscardHandler)
+	c, err := consumer.New(cfg)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- c.Run(ctx) }()
+	return sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			tb.Errorf("run: %v", err)
+		}
+	})
+}
+
+func message(tb testing.TB, id int, at time.Time) record.Record {
+	tb.Helper()
+	r, err := record.Encode(&record.Message{
+		Header:    record.Header{Event: event, Channel: fmt.Sprint(id % 350), Time: at, Received: at},
+		MessageID: fmt.Sprintf("%08d", id), Chatter: "someone", Length: 3,
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return r
+}
+
+func batch(tb testing.TB, records ...record.Record) queue.Message {
+	tb.Helper()
+	body, err := record.EncodeBatch(records, record.None)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return queue.Message{ID: records[0].ID, Body: body, Headers: map[string]string{"collector": "a"}}
+}
+
+func publish(tb testing.TB, q queue.Publisher, messages ...queue.Message) {
+	tb.Helper()
+	if err := q.Publish(tb.Context(), queue.Store, messages...); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// eventually waits for a condition.
+func eventually(tb testing.TB, what string, ok func() bool) {
+	tb.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			tb.Fatalf("waited in vain until %s", what)
+		}
+	}
+}
+
+func depth(tb testing.TB, q *queuelocal.Queue, name string) int {
+	tb.Helper()
+	n, err := q.Depth(tb.Context(), name)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return n
+}
+
+func count(tb testing.TB, s store.Store, c store.Collection) int {
+	tb.Helper()
+	n, err := s.Count(tb.Context(), store.Query{Collection: c})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return n
+}
+
+func TestStoresOnceAndMarksLateMinutes(t *testing.T) {
+	t.Parallel()
+	f := open(t)
+	reg := prometheus.NewPedanticRegistry()
+	var fresh atomic.Int64
+	stop := run(t, consumer.Config{
+		Store: f.store, Queue: f.queue, Clock: still(now), Registerer: reg,
+		Stored: func(records []record.Record) { fresh.Add(int64(len(records))) },
+	})
+	defer stop()
+	// With a grace of 20 s, at 18:31:40 the minute 18:30 closed at 18:31:20; 18:31 closes at 18:32:20.
+	messages := make([]queue.Message, 0, 40)
+	for i := range 20 {
+		b := batch(t, message(t, 2*i, now), message(t, 2*i+1, now.Add(-time.Second)))
+		messages = append(messages, b, b)
+	}
+	publish(t, f.queue, messages...)
+	eventually(t, "everything is acknowledged", func() bool { return depth(t, f.queue, queue.Store) == 0 })
+	if n := count(t, f.store, store.Records); n != 40 || fresh.Load() != 40 {
+		t.Errorf("%d records stored, %d new; want 40", n, fresh.Load())
+	}
+	if n := count(t, f.store, store.Marks); n != 0 {
+		t.Errorf("%d marks of an open minute", n)
+	}
+	late := batch(t, message(t, 100, now.Add(-time.Minute)), message(t, 101, now.Add(-time.Hour)))
+	nonces := map[string]bool{}
+	for range 2 { // a redelivery marks again, with another nonce
+		publish(t, f.queue, late)
+		eventually(t, "the late batch is acknowledged", func() bool { return depth(t, f.queue, queue.Store) == 0 })
+		for raw, err := range f.store.Find(t.Context(), store.Query{Collection: store.Marks, Event: event}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			var m record.Mark
+			if err := bson.Unmarshal(raw, &m); err != nil {
+				t.Fatal(err)
+			}
+			if at := record.Minute(now); !m.Time.Equal(at.Add(-time.Minute)) && !m.Time.Equal(at.Add(-time.Hour)) || m.Channel != "" {
+				t.Errorf("a mark of %v", m.Time)
+			}
+			nonces[m.Nonce] = true
+		}
+	}
+	if len(nonces) != 4 {
+		t.Errorf("%d nonces, want 4", len(nonces))
+	}
+	stop()
+	raw, err := f.store.Get(t.Context(), store.Members, control.RoleConsumer+"/c1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var m control.Member
+	if err := bson.Unmarshal(raw, &m); err != nil {
+		t.Fatal(err)
+	}
+	if m.Consumer == nil || m.Consumer.Inserted != 42 || m.Consumer.Existed != 42 || m.Consumer.Batches != 42 || m.Consumer.Marks != 4 {
+		t.Errorf("member %+v", m.Consumer)
+	}
+	if _, err := reg.Gather(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestSkew: a minute that closes within the skew is marked, one that closes later is not.
+func TestSkew(t *testing.T) {
+	t.Parallel()
+	for at, want := range map[time.Duration]int{
+		80*time.Second - 5001*time.Millisecond: 0, 80*time.Second - 5*time.Second: 1, 80 * time.Second: 1, time.Hour: 1,
+	} {
+		f := open(t)
+		minute := record.Minute(now)
+		stop := run(t, consumer.Config{Store: f.store, Queue: f.queue, Clock: still(minute.Add(at))})
+		publish(t, f.queue, batch(t, message(t, 1, minute)))
+		eventually(t, "it is acknowledged", func() bool { return depth(t, f.queue, queue.Store) == 0 })
+		stop()
+		if n := count(t, f.store, store.Marks); n != want {
+			t.Errorf("stored %v after the minute's start: %d marks, want %d", at, n, want)
+		}
+	}
+}
+
+// faulty is a store that fails, refuses, and keeps a journal.
+type faulty struct {
+	store.Store
+	down   atomic.Bool
+	failed atomic.Int64
+	refuse string
+
+	mu      sync.Mutex
+	journal []string
+}
+
+var errDown = errors.New("the store is down")
+
+func (s *faulty) log(what string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.journal = append(s.journal, what)
+}
+
+func (s *faulty) Insert(ctx context.Context, records []record.Record) ([]store.Result, error) {
+	if s.down.Load() {
+		s.failed.Add(1)
+		return nil, errDown
+	}
+	results := make([]store.Result, len(records))
+	for i, r := range records {
+		if s.refuse != "" && strings.HasSuffix(r.ID, s.refuse) {
+			results[i] = store.Result{Outcome: store.Refused, Err: errors.New("key too large")}
+			continue
+		}
+		one, err := s.Store.Insert(ctx, []record.Record{r})
+		if err != nil {
+			return nil, err
+		}
+		results[i] = one[0]
+	}
+	s.log("insert")
+	return results, nil
+}
+
+func (s *faulty) Put(ctx context.Context, c store.Collection, docs []store.Doc) error {
+	err := s.Store.Put(ctx, c, docs)
+	if c == store.Marks {
+		s.log("mark")
+	}
+	return err
+}
+
+// journaled notes acknowledgements in the store's journal.
+type journaled struct {
+	*queuelocal.Queue
+	store *faulty
+}
+
+func (q journaled) Subscribe(ctx context.Context, name string, prefetch int) (<-chan queue.Delivery, error) {
+	in, err := q.Queue.Subscribe(ctx, name, prefetch)
+	if err != nil {
+		return nil, err
+	}
+	out := make(chan queue.Delivery)
+	go func() {
+		defer close(out)
+		for d := range in {
+			ack := d.Ack
+			d.Ack = func(ctx context.Context) error {
+				q.store.log("ack")
+				return ack(ctx)
+			}
+			select {
+			case out <- d:
+			case <-ctx.Done():
+			}
+		}
+	}()
+	return out, nil
+}
+
+func TestOrderOfWrites(t *testing.T) {
+	t.Parallel()
+	f := open(t)
+	s := &faulty{Store: f.store}
+	stop := run(t, consumer.Config{Store: s, Queue: journaled{Queue: f.queue, store: s}, Clock: still(now)})
+	publish(t, f.queue, batch(t, message(t, 1, now.Add(-time.Hour))))
+	eventually(t, "it is acknowledged", func() bool { return depth(t, f.queue, queue.Store) == 0 })
+	stop()
+	if want := []string{"insert", "mark", "ack"}; !slices.Equal(s.journal, want) {
+		t.Errorf("%v, want %v", s.journal, want)
+	}
+}
+
+func TestOutage(t *testing.T) {
+	t.Parallel()
+	f := open(t)
+	s := &faulty{Store: f.store}
+	s.down.Store(true)
+	stop := run(t, consumer.Config{Store: s, Queue: f.queue, Clock: still(now), Prefetch: 4})
+	defer stop()
+	for i := range 20 {
+		publish(t, f.queue, batch(t, message(t, i, now)))
+	}
+	eventually(t, "it has tried three times", func() bool { return s.failed.Load() >= 3 })
+	if n := depth(t, f.queue, queue.Store); n != 20 {
+		t.Errorf("%d batches left during an outage, want 20", n)
+	}
+	s.down.Store(false)
+	eventually(t, "everything is acknowledged", func() bool { return depth(t, f.queue, queue.Store) == 0 })
+	if n := count(t, f.store, store.Records); n != 20 {
+		t.Errorf("%d records, want 20", n)
+	}
+}
+
+// TestStopDuringOutage: what is held goes back to the queue, and to the next consumer.
+func TestStopDuringOutage(t *testing.T) {
+	t.Parallel()
+	f := open(t)
+	s := &faulty{Store: f.store}
+	s.down.Store(true)
+	stop := run(t, consumer.Config{Store: s, Queue: f.queue, Clock: still(now)})
+	for i := range 10 {
+		publish(t, f.queue, batch(t, message(t, i, now)))
+	}
+	eventually(t, "it has tried", func() bool { return s.failed.Load() >= 1 })
+	stop()
+	if n := depth(t, f.queue, queue.Store); n != 10 {
+		t.Errorf("%d batches left, want 10", n)
+	}
+	defer run(t, consumer.Config{Store: f.store, Queue: f.queue, Clock: still(now)})()
+	eventually(t, "everything is acknowledged", func() bool { return depth(t, f.queue, queue.Store) == 0 })
+	if n := count(t, f.store, store.Records); n != 10 {
+		t.Errorf("%d records, want 10", n)
+	}
+}
+
+func TestDeadLetters(t *testing.T) {
+	t.Parallel()
+	f := open(t)
+	s := &faulty{Store: f.store, refuse: "00000002"}
+	stop := run(t, consumer.Config{Store: s, Queue: f.queue, Clock: still(now)})
+	defer stop()
+	refused := message(t, 2, now)
+	poison := queue.Message{ID: "poison", Body: []byte("no batch"), Headers: map[string]string{
+		consumer.HeaderCount: "2", consumer.HeaderFailed: "2026-09-04T10:00:00Z",
+	}}
+	publish(t, f.queue, batch(t, message(t, 1, now), refused, message(t, 3, now)), poison)
+	eventually(t, "both are acknowledged", func() bool { return depth(t, f.queue, queue.Store) == 0 })
+	if n := count(t, f.store, store.Records); n != 2 {
+		t.Errorf("%d records, want the two mates", n)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	letters, err := f.queue.Subscribe(ctx, queue.Dead, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		d := <-letters
+		h := d.Headers
+		if _, err := time.Parse(time.RFC3339, h[consumer.HeaderFailed]); err != nil || h[consumer.HeaderQueue] != queue.Store {
+			t.Errorf("headers %v", h)
+		}
+		if d.ID == "poison" {
+			if string(d.Body) != "no batch" || h[consumer.HeaderCount] != "3" || h[consumer.HeaderFailed] != "2026-09-04T10:00:00Z" ||
+				!strings.Contains(h[consumer.HeaderReason], "invalid batch") {
+				t.Errorf("poison %q %v", d.Body, h)
+			}
+			continue
+		}
+		records, err := record.DecodeBatch(d.Body)
+		if err != nil || len(records) != 1 || records[0].ID != refused.ID {
+			t.Errorf("records %v, err %v", records, err)
+		}
+		if h[consumer.HeaderRecord] != refused.ID || h[consumer.HeaderCount] != "1" || h["collector"] != "a" ||
+			h[consumer.HeaderReason] != "key too large" {
+			t.Errorf("headers %v", h)
+		}
+	}
+}
+
+func TestConfiguration(t *testing.T) {
+	t.Parallel()
+	f := open(t)
+	for what, cfg := range map[string]consumer.Config{
+		"no store": {Queue: f.queue, Name: "c"}, "no queue": {Store: f.store, Name: "c"},
+		"no name": {Store: f.store, Queue: f.queue}, "negative": {Store: f.store, Queue: f.queue, Name: "c", Skew: -1},
+	} {
+		if _, err := consumer.New(cfg); err == nil {
+			t.Errorf("%s: no error", what)
+		}
+	}
+}
+
+func BenchmarkConsumer(b *testing.B) {
+	f := open(b)
+	const size = 250
+	n := 0
+	for b.Loop() {
+		b.StopTimer()
+		for range 40 {
+			records := make([]record.Record, size)
+			for i := range records {
+				records[i] = message(b, n, now)
+				n++
+			}
+			publish(b, f.queue, batch(b, records...))
+		}
+		b.StartTimer()
+		stop := run(b, consumer.Config{Store: f.store, Queue: f.queue, Clock: still(now)})
+		eventually(b, "everything is acknowledged", func() bool { return depth(b, f.queue, queue.Store) == 0 })
+		b.StopTimer()
+		stop()
+		b.StartTimer()
+	}
+	b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "records/s")
+}
