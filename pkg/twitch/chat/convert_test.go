@@ -33,6 +33,7 @@ func pseudonyms(tb testing.TB) *record.Pseudonyms {
 }
 
 func event(tb testing.TB, keepText bool) chat.Event {
+	tb.Helper()
 	return chat.Event{Slug: "zevent-2026", KeepText: keepText, Pseudonyms: pseudonyms(tb)}
 }
 

@@ -476,6 +476,17 @@ func TestDeafServer(t *testing.T) {
 	})
 }
 
+// A server that answers PINGs but never welcomes is given up.
+func TestNoWelcome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &server{curt: true}
+		g := start(t, s, chat.Config{})
+		defer g.stop()
+		g.Set(channels(3), generous)
+		await(t, "another connection", time.Minute, func() bool { return s.count() >= 2 && !s.peer(0).isOpen() })
+	})
+}
+
 // A peer that never reads: writes hang, and end all the same.
 func TestHangingWrites(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

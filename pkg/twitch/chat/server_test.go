@@ -24,6 +24,7 @@ type server struct {
 	refuse  bool            // dials fail
 	deaf    bool            // new peers answer nothing, not even the welcome
 	unknown map[string]bool // channels whose JOIN is not answered
+	curt    bool            // welcomes no one, and answers PINGs all the same
 	strict  bool            // disconnects who sends more than 20 JOINs in 10 s
 	dials   []time.Time
 	wg      sync.WaitGroup
@@ -109,6 +110,9 @@ func (p *peer) command(line string) bool {
 	case "CAP":
 		p.out <- ":tmi.twitch.tv CAP * ACK " + strings.TrimPrefix(args, "REQ ")
 	case "NICK":
+		if p.s.curt {
+			return true
+		}
 		p.out <- ":tmi.twitch.tv 001 " + args + " :Welcome, GLHF!"
 		p.out <- ":tmi.twitch.tv 376 " + args + " :>"
 	case "PING":
