@@ -43,9 +43,8 @@ func sleep(ctx context.Context, d time.Duration) bool {
 // from the waits, so the rate does not drift; what the machine was too slow for is made up.
 func (s *Sim) play(ctx context.Context) {
 	clk := s.cfg.Clock
-	start := clk.Now()
 	s.mu.Lock()
-	s.start = start
+	start := s.start
 	s.mu.Unlock()
 	for n := int64(0); ; {
 		now := clk.Now()
@@ -91,9 +90,6 @@ func (s *Sim) play(ctx context.Context) {
 func (s *Sim) replay(ctx context.Context, clk *clock.Scaled) {
 	r := s.cfg.Replay
 	defer clk.Hold(time.Time{})
-	s.mu.Lock()
-	s.start = r.From
-	s.mu.Unlock()
 	rows := r.Rows
 	for minute := r.From; minute.Before(r.From.Add(r.For)); minute = minute.Add(time.Minute) {
 		row := Minute{Time: minute, Viewers: NotRecorded, Messages: NotRecorded, Emotes: NotRecorded}

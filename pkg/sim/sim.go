@@ -306,8 +306,16 @@ func (s *Sim) Logins() []string {
 	return out
 }
 
-// Begin starts the traffic, once; servers answer before.
-func (s *Sim) Begin() { s.beginOnce.Do(func() { close(s.begin) }) }
+// Begin starts the traffic, from this moment of event time on, once; servers answer before.
+func (s *Sim) Begin() {
+	s.beginOnce.Do(func() {
+		now := s.cfg.Clock.Now()
+		s.mu.Lock()
+		s.start = now
+		s.mu.Unlock()
+		close(s.begin)
+	})
+}
 
 // End stops the traffic and waits until all that was sent is written to the sockets and the
 // ledger. It returns the ledger's error, or the context's. Run must be running.
