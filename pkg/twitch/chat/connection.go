@@ -27,6 +27,7 @@ const (
 	writeTimeout  = 10 * time.Second
 	drainTimeout  = 5 * time.Second
 	partingExpiry = 10 * time.Second
+	mostMissed    = 10 // JOINs without any echo, after which a connection without a channel is replaced
 )
 
 // What ended a connection.
@@ -64,6 +65,7 @@ type generation struct {
 	members map[string]*member   // asked or joined, by login
 	parting map[string]time.Time // PARTs whose echo has not come
 	joined  int
+	missed  int // JOINs that timed out since the last echo
 	pace    pace
 	line    timeline
 }
@@ -174,7 +176,11 @@ func (g *generation) keep(ctx context.Context) error {
 		g.r.mu.Lock()
 		now := time.Now()
 		more, next := g.plan(now)
+		useless := g.joined == 0 && len(g.slot.wants) > 1 && g.missed >= mostMissed
 		g.r.mu.Unlock()
+		if useless {
+			return fmt.Errorf("%w: none of %d JOINs was answered", errRefused, mostMissed)
+		}
 		if lines = append(lines, more...); len(lines) > 0 {
 			if err := g.write(lines...); err != nil {
 				return err
@@ -213,6 +219,7 @@ func (g *generation) plan(now time.Time) (lines []string, next time.Time) {
 		default:
 			delete(g.members, login)
 			if w != nil && w.slot == g.slot {
+				g.missed++
 				g.unanswered(w, m.asked, now)
 			}
 		}
@@ -502,6 +509,7 @@ func (g *generation) joinedNow(login string, at time.Time) *member {
 	}
 	m.joined = true
 	g.joined++
+	g.missed = 0
 	g.line.change(at, g.ids())
 	if w := g.r.wants[login]; w != nil && w.channel == m.channel {
 		w.tries, w.next, w.refusal = 0, time.Time{}, ""

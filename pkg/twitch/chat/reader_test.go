@@ -487,6 +487,23 @@ func TestNoWelcome(t *testing.T) {
 	})
 }
 
+// A connection that answers PINGs and no JOIN is replaced.
+func TestConnectionWithoutEchoes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		unknown := map[string]bool{}
+		for _, c := range channels(30) {
+			unknown[c.Login] = true
+		}
+		s := &server{unknown: unknown}
+		g := start(t, s, chat.Config{})
+		defer g.stop()
+		g.Set(channels(30), generous)
+		await(t, "another connection", time.Minute, func() bool { return s.count() == 2 })
+		s.set(func() { s.unknown = nil })
+		g.awaitJoined(t, 30, 3*time.Minute)
+	})
+}
+
 // A peer that never reads: writes hang, and end all the same.
 func TestHangingWrites(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
