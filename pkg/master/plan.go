@@ -87,6 +87,7 @@ type planner struct {
 	planned    map[string]bool // who took part in the last plan
 
 	settling   time.Time // since when plans wait for new collectors; zero when they don't
+	massive    time.Time // when most were silent last
 	skewSince  time.Time
 	crowded map[string]time.Time // collector to since when it is too full for its own channels
 }
@@ -246,9 +247,13 @@ func (p *planner) judge(now time.Time, out *plan) (alive, held []*heard, gone bo
 				"If they won't come back, forget them and their channels go to others.", len(silent), known, names(silent)),
 		})
 	}
+	if mass {
+		p.massive = now
+	}
 	// When they fall silent one after the other within a timeout, the first must not be judged
-	// alone.
-	if mass || (known >= 2 && 2*(len(silent)+late) > known) {
+	// alone; nor the last when they come back one after the other.
+	if mass || (known >= 2 && 2*(len(silent)+late) > known) ||
+		(!p.massive.IsZero() && now.Sub(p.massive) < p.cfg.timeout) {
 		return alive, silent, false
 	}
 	for _, h := range silent {
