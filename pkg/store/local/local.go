@@ -36,6 +36,9 @@ const schemaVersion = 1
 // applicationID marks the file as ours ("TngS"), so that another program's database is refused.
 const applicationID = 0x546e6753
 
+// pageSize is SQLite's own.
+const pageSize = 4096
+
 var (
 	// ErrReadOnly is what every write gets on a store that was opened with Options.ReadOnly.
 	ErrReadOnly = errors.New("the store was opened for reading only")
@@ -54,6 +57,9 @@ type Options struct {
 	Readers int
 	// Busy is how long to wait while another process writes to the file. Default 5 s.
 	Busy time.Duration
+	// MaxBytes bounds the size of the file; writes beyond it fail as on a full disk, until something
+	// is deleted. Default 0: what the disk holds.
+	MaxBytes int64
 }
 
 // Store is a store.Store in one file.
@@ -85,7 +91,7 @@ func Open(path string, opts Options) (*Store, error) {
 	if opts.Busy == 0 {
 		opts.Busy = 5 * time.Second
 	}
-	if path == "" || opts.CacheBytes < 0 || opts.Readers < 0 || opts.Busy < 0 {
+	if path == "" || opts.CacheBytes < 0 || opts.Readers < 0 || opts.Busy < 0 || opts.MaxBytes < 0 {
 		return nil, errors.New("open store: a path is required, and no option may be negative")
 	}
 	abs, err := filepath.Abs(path)
@@ -166,8 +172,11 @@ func (s *Store) open(opts Options) error {
 		}
 		return nil
 	}
-	s.write, err = sql.Open("sqlite", s.dsn(opts, opts.CacheBytes/2,
-		"journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(4000)", "journal_size_limit(67108864)"))
+	pragmas := []string{"journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(4000)", "journal_size_limit(67108864)"}
+	if opts.MaxBytes > 0 {
+		pragmas = append(pragmas, "max_page_count("+strconv.FormatInt(max(opts.MaxBytes/pageSize, 1), 10)+")")
+	}
+	s.write, err = sql.Open("sqlite", s.dsn(opts, opts.CacheBytes/2, pragmas...))
 	if err != nil {
 		return err
 	}
