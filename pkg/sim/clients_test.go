@@ -88,18 +88,18 @@ func TestTokens(t *testing.T) {
 	}
 	other := helixClient(t, s, "someone", "else")
 	other.SetAppAccessToken(c.GetAppAccessToken())
-	if got, err := other.GetUsers(users); err != nil || got.StatusCode != 401 || got.ErrorMessage != "Client ID and OAuth token do not match" {
+	if got, err := other.GetUsers(users); err != nil || got.StatusCode != http.StatusUnauthorized || got.ErrorMessage != "Client ID and OAuth token do not match" {
 		t.Errorf("another's token: %+v, %v", got, err)
 	}
 	s.ExpireTokens()
-	if got, err := c.GetUsers(users); err != nil || got.StatusCode != 401 || got.Error != "Unauthorized" || got.ErrorMessage != "Invalid OAuth token" {
+	if got, err := c.GetUsers(users); err != nil || got.StatusCode != http.StatusUnauthorized || got.Error != "Unauthorized" || got.ErrorMessage != "Invalid OAuth token" {
 		t.Errorf("an expired token: %+v, %v", got, err)
 	}
 	if ok, _, err := c.ValidateToken(c.GetAppAccessToken()); ok || err != nil {
 		t.Errorf("an expired token is valid: %v", err)
 	}
 	none := helixClient(t, s, "us", "secret")
-	if got, err := none.GetUsers(users); err != nil || got.StatusCode != 401 || got.ErrorMessage != "OAuth token is missing" {
+	if got, err := none.GetUsers(users); err != nil || got.StatusCode != http.StatusUnauthorized || got.ErrorMessage != "OAuth token is missing" {
 		t.Errorf("no token: %+v, %v", got, err)
 	}
 }
@@ -113,7 +113,7 @@ func TestTokenLife(t *testing.T) {
 		t.Fatalf("%+v, %v", got, err)
 	}
 	c.SetAppAccessToken(got.Data.AccessToken)
-	if got, err := c.GetUsers(&helix.UsersParams{Logins: s.Logins()}); err != nil || got.StatusCode != 401 {
+	if got, err := c.GetUsers(&helix.UsersParams{Logins: s.Logins()}); err != nil || got.StatusCode != http.StatusUnauthorized {
 		t.Errorf("a token past its life: %+v, %v", got, err)
 	}
 }
@@ -154,7 +154,7 @@ func TestStreams(t *testing.T) {
 	seen, pages := map[string]bool{}, 0
 	for after := ""; ; pages++ { // all of Twitch, in pages of 30
 		got, err := c.GetStreams(&helix.StreamsParams{First: 30, After: after})
-		if err != nil || got.StatusCode != 200 {
+		if err != nil || got.StatusCode != http.StatusOK {
 			t.Fatalf("page: %+v, %v", got, err)
 		}
 		for _, v := range got.Data.Streams {
@@ -176,7 +176,7 @@ func TestStreams(t *testing.T) {
 		"first":      {First: 101},
 		"cursor":     {After: "!"},
 	} {
-		if got, err := c.GetStreams(params); err != nil || got.StatusCode != 400 || got.Error != "Bad Request" || got.ErrorMessage == "" {
+		if got, err := c.GetStreams(params); err != nil || got.StatusCode != http.StatusBadRequest || got.Error != "Bad Request" || got.ErrorMessage == "" {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
 	}
@@ -214,7 +214,7 @@ func TestUsersAndChannels(t *testing.T) {
 		"none": {}, "bad id": {IDs: []string{"x"}}, "bad login": {Logins: []string{"a b"}},
 		"too many": {IDs: strings.Split(strings.Repeat("1,", 100)+"1", ",")},
 	} {
-		if got, err := c.GetUsers(params); err != nil || got.StatusCode != 400 {
+		if got, err := c.GetUsers(params); err != nil || got.StatusCode != http.StatusBadRequest {
 			t.Errorf("%s: %+v, %v", name, got, err)
 		}
 	}
@@ -248,7 +248,7 @@ func TestRateLimit(t *testing.T) {
 		t.Fatal(err)
 	}
 	other.SetAppAccessToken(token.Data.AccessToken)
-	if got, err := other.GetUsers(users); err != nil || got.StatusCode != 200 {
+	if got, err := other.GetUsers(users); err != nil || got.StatusCode != http.StatusOK {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
@@ -270,11 +270,11 @@ func TestHelixFaults(t *testing.T) {
 		}
 	}
 	ask(sim.Faults{Helix429: 1}, func(r *helix.UsersResponse, err error) bool {
-		return err == nil && r.StatusCode == 429 && r.GetRateLimitRemaining() == 0
+		return err == nil && r.StatusCode == http.StatusTooManyRequests && r.GetRateLimitRemaining() == 0
 	})
 	ask(sim.Faults{Helix5xx: 1}, func(r *helix.UsersResponse, err error) bool { return err == nil && r.StatusCode >= 500 })
 	ask(sim.Faults{HelixOdd: 1}, func(r *helix.UsersResponse, err error) bool {
-		return err != nil || r.StatusCode == 200 && len(r.Data.Users) == 0
+		return err != nil || r.StatusCode == http.StatusOK && len(r.Data.Users) == 0
 	})
 	if err := s.SetFaults(sim.Faults{HelixHang: 1}); err != nil {
 		t.Fatal(err)

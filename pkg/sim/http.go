@@ -163,7 +163,7 @@ func (s *Sim) oauthToken(w http.ResponseWriter, r *http.Request) {
 		s.failAuth(w, "token", http.StatusBadRequest, "invalid grant type")
 	default:
 		var raw [15]byte
-		rand.Read(raw[:]) //nolint:errcheck // crypto/rand.Read never returns an error
+		rand.Read(raw[:])
 		t := hex.EncodeToString(raw[:])
 		now := time.Now()
 		s.helix.mu.Lock()

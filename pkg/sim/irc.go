@@ -49,7 +49,7 @@ type conn struct {
 	closing bool
 	closed  bool
 	pinged  time.Time // when the PING without PONG was sent; zero: none
-	ping    time.Time // when the next is due
+	ping    time.Time // when the next is due; zero: before NICK, never
 	closeAt time.Time // after RECONNECT
 }
 
@@ -277,6 +277,9 @@ func (c *conn) register(nick string) {
 	c.s.mu.Lock()
 	c.nick, c.registered = nick, true
 	c.s.mu.Unlock()
+	c.mu.Lock()
+	c.ping = time.Now().Add(c.s.cfg.Limits.PingEvery)
+	c.mu.Unlock()
 	to := ":" + server + " "
 	c.reply(
 		to+"001 "+nick+" :Welcome, GLHF!",
@@ -434,7 +437,7 @@ func (s *Sim) accept(ctx context.Context) error {
 		nc, err := s.irc.Accept()
 		if err != nil {
 			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
-				return nil
+				return nil //nolint:nilerr // the listener was closed on purpose
 			}
 			var temporary net.Error
 			if errors.As(err, &temporary) {
@@ -449,7 +452,6 @@ func (s *Sim) accept(ctx context.Context) error {
 		}
 		c := &conn{
 			s: s, net: nc, log: s.log.With("client", nc.RemoteAddr().String()), joined: map[*channel]struct{}{},
-			ping: time.Now().Add(s.cfg.Limits.PingEvery),
 		}
 		c.wake = sync.NewCond(&c.mu)
 		s.mu.Lock()
@@ -510,7 +512,7 @@ func (c *conn) tend(now time.Time) {
 		reason = "reconnect"
 	case !c.pinged.IsZero() && now.Sub(c.pinged) >= c.s.cfg.Limits.PongWithin:
 		reason = "pong"
-	case c.pinged.IsZero() && !now.Before(c.ping):
+	case c.pinged.IsZero() && !c.ping.IsZero() && !now.Before(c.ping):
 		ping, c.pinged, c.ping = true, now, now.Add(c.s.cfg.Limits.PingEvery)
 	}
 	c.mu.Unlock()

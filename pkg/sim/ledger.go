@@ -150,7 +150,8 @@ func (l *ledger) write(e *Entry) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	b := append(l.line[:0], `{"channel":"`...)
+	b := l.line[:0]
+	b = append(b, `{"channel":"`...)
 	b = append(b, e.Channel...)
 	b = append(b, `","id":"`...)
 	b = append(b, e.ID...)

@@ -92,7 +92,7 @@ func New(cfg Config) (*Sim, error) {
 	}
 	s := &Sim{
 		cfg: cfg, log: cfg.Logger, corpus: c, ledger: newLedger(cfg.Ledger), faults: cfg.Faults, start: cfg.Clock.Now(),
-		chance: rand.New(rand.NewPCG(cfg.Seed, 0x6661756c7473)), //nolint:gosec // faults, no secret
+		chance: rand.New(rand.NewPCG(cfg.Seed, 0x6661756c7473)),
 		begin:  make(chan struct{}), end: make(chan struct{}), done: make(chan struct{}),
 		byLogin: map[string]*channel{}, byID: map[string]*channel{}, conns: map[*conn]struct{}{}, accounts: map[string]*account{},
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -25,8 +26,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 const patience = 30 * time.Second
 
 // start runs a simulator until the test's end. Limits on JOINs are lifted unless the test sets them.
-func start(t testing.TB, cfg sim.Config) *sim.Sim {
-	t.Helper()
+func start(tb testing.TB, cfg sim.Config) *sim.Sim {
+	tb.Helper()
 	cfg.Logger = slog.New(slog.DiscardHandler)
 	if cfg.Limits.Joins == 0 {
 		cfg.Limits.Joins = -1
@@ -36,15 +37,15 @@ func start(t testing.TB, cfg sim.Config) *sim.Sim {
 	}
 	s, err := sim.New(cfg)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ran := make(chan error, 1)
 	go func() { ran <- s.Run(ctx) }()
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		cancel()
 		if err := <-ran; err != nil {
-			t.Errorf("Run: %v", err)
+			tb.Errorf("Run: %v", err)
 		}
 	})
 	return s
@@ -57,23 +58,23 @@ type client struct {
 	r    *bufio.Reader
 }
 
-func dial(t testing.TB, s *sim.Sim) *client {
-	t.Helper()
-	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", s.IRCAddress())
+func dial(tb testing.TB, s *sim.Sim) *client {
+	tb.Helper()
+	conn, err := (&net.Dialer{}).DialContext(tb.Context(), "tcp", s.IRCAddress())
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() { _ = conn.Close() })
+	tb.Cleanup(func() { _ = conn.Close() })
 	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	return &client{t, conn, bufio.NewReaderSize(conn, 64<<10)}
+	return &client{tb, conn, bufio.NewReaderSize(conn, 64<<10)}
 }
 
 // login dials, asks for all capabilities and reads the welcome.
-func login(t testing.TB, s *sim.Sim, nick string) *client {
-	t.Helper()
-	c := dial(t, s)
+func login(tb testing.TB, s *sim.Sim, nick string) *client {
+	tb.Helper()
+	c := dial(tb, s)
 	c.send("CAP REQ :twitch.tv/tags twitch.tv/commands twitch.tv/membership", "PASS oauth:nothing", "NICK "+nick)
 	c.until(" 376 ")
 	return c
@@ -131,7 +132,7 @@ func (c *client) rest() ([]string, error) {
 			got = append(got, l)
 		}
 		if err != nil {
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				err = nil
 			}
 			return got, err
@@ -158,8 +159,8 @@ type parsed struct {
 	text    string
 }
 
-func parse(t testing.TB, l string) parsed {
-	t.Helper()
+func parse(tb testing.TB, l string) parsed {
+	tb.Helper()
 	p := parsed{tags: map[string]string{}}
 	if strings.HasPrefix(l, "@") {
 		var tags string
@@ -167,7 +168,7 @@ func parse(t testing.TB, l string) parsed {
 		for kv := range strings.SplitSeq(tags, ";") {
 			k, v, ok := strings.Cut(kv, "=")
 			if !ok {
-				t.Fatalf("tag %q in %q", kv, l)
+				tb.Fatalf("tag %q in %q", kv, l)
 			}
 			p.tags[k] = v
 		}
@@ -186,8 +187,8 @@ func parse(t testing.TB, l string) parsed {
 }
 
 // emotes counts the emotes of a message and fails where a place is not in its text.
-func emotes(t testing.TB, p parsed) int {
-	t.Helper()
+func emotes(tb testing.TB, p parsed) int {
+	tb.Helper()
 	if p.tags["emotes"] == "" {
 		return 0
 	}
@@ -199,10 +200,10 @@ func emotes(t testing.TB, p parsed) int {
 		for place := range strings.SplitSeq(places, ",") {
 			var a, b int
 			if _, err := fmt.Sscanf(place, "%d-%d", &a, &b); err != nil || a > b || b >= len(runes) {
-				t.Fatalf("emote place %q in %q", place, p.text)
+				tb.Fatalf("emote place %q in %q", place, p.text)
 			}
 			if got := string(runes[a : b+1]); name != "" && got != name {
-				t.Fatalf("one emote is %q and %q in %q", name, got, p.text)
+				tb.Fatalf("one emote is %q and %q in %q", name, got, p.text)
 			} else {
 				name = got
 			}
@@ -212,15 +213,15 @@ func emotes(t testing.TB, p parsed) int {
 	return n
 }
 
-func ledgerOf(t testing.TB, b []byte) map[string]sim.Entry {
-	t.Helper()
+func ledgerOf(tb testing.TB, b []byte) map[string]sim.Entry {
+	tb.Helper()
 	out := map[string]sim.Entry{}
 	for e, err := range sim.ReadLedger(bytes.NewReader(b)) {
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		if _, ok := out[e.ID]; ok {
-			t.Fatalf("the ledger has %s twice", e.ID)
+			tb.Fatalf("the ledger has %s twice", e.ID)
 		}
 		out[e.ID] = e
 	}
@@ -228,12 +229,12 @@ func ledgerOf(t testing.TB, b []byte) map[string]sim.Entry {
 }
 
 // eventually polls a condition.
-func eventually(t testing.TB, what string, ok func() bool) {
-	t.Helper()
+func eventually(tb testing.TB, what string, ok func() bool) {
+	tb.Helper()
 	deadline := time.Now().Add(patience)
 	for !ok() {
 		if time.Now().After(deadline) {
-			t.Fatalf("not in %v: %s", patience, what)
+			tb.Fatalf("not in %v: %s", patience, what)
 		}
 		<-time.After(time.Millisecond)
 	}

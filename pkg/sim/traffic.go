@@ -67,13 +67,13 @@ func (s *Sim) produce(ch *channel, t *text, at time.Time) {
 	msg.rank, msg.chatter = m.chatter(ch)
 	index := int32(-1)
 	if t == nil {
-		index = int32(m.rng.IntN(len(s.corpus.texts))) //nolint:gosec // 5,000 texts
+		index = int32(m.rng.IntN(len(s.corpus.texts)))
 		t = &s.corpus.texts[index]
 	}
 	msg.text = t
 	if word, bit := msg.rank/64, uint64(1)<<(msg.rank%64); ch.seen[word]&bit == 0 {
 		ch.seen[word] |= bit
-		msg.first = mix(uint64(ch.index)^mix(uint64(msg.rank)^m.seed))%100 < newcomerPercent //nolint:gosec // small
+		msg.first = mix(uint64(ch.index)^mix(uint64(msg.rank)^m.seed))%100 < newcomerPercent
 	}
 	msg.returning = !msg.first && m.rng.Float64() < returningShare
 	switch p := m.rng.Float64(); {
@@ -163,11 +163,11 @@ func appendChatterID(b []byte, chatter uint64) []byte {
 
 // subscribed is how many months a chatter has been subscribed to a channel; 0 for not.
 func subscribed(ch *channel, chatter uint64) int {
-	h := mix(uint64(ch.index)<<40 ^ chatter) //nolint:gosec // an index
+	h := mix(uint64(ch.index)<<40 ^ chatter)
 	if h%100 >= subPercent {
 		return 0
 	}
-	return 1 + int(h/100%48) //nolint:gosec // below 48
+	return 1 + int(h/100%48)
 }
 
 // appendBadges appends the tags badge-info and badges.
@@ -346,7 +346,8 @@ func (s *Sim) clearChat(ch *channel, seconds int, at time.Time) {
 		return
 	}
 	ch.lastClear = at.UnixMilli()
-	b := append(s.line.b[:0], '@')
+	b := s.line.b[:0]
+	b = append(b, '@')
 	if seconds > 0 {
 		b = append(b, "ban-duration="...)
 		b = strconv.AppendInt(b, int64(seconds), 10)
@@ -378,7 +379,8 @@ func (s *Sim) clearMessage(ch *channel, at time.Time) {
 		return
 	}
 	target.deleted = true
-	b := append(s.line.b[:0], "@login="...)
+	b := s.line.b[:0]
+	b = append(b, "@login="...)
 	b = appendName(b, target.chatter)
 	b = append(b, ";room-id=;target-msg-id="...)
 	b = append(b, target.id[:]...)
@@ -555,7 +557,8 @@ func (s *Sim) raid(ch *channel, at time.Time) {
 
 func (s *Sim) sendNotice(ch *channel, n *usernotice, at time.Time) {
 	id := s.model.uuid()
-	b := append(s.line.b[:0], "@badge-info="...)
+	b := s.line.b[:0]
+	b = append(b, "@badge-info="...)
 	if n.months > 0 {
 		b = append(b, "subscriber/"...)
 		b = strconv.AppendInt(b, int64(n.months), 10)
