@@ -47,8 +47,10 @@ type Server struct {
 	dir   string
 	stdin io.Closer // a child exits when it is closed
 	done  chan error
-	once  sync.Once
-	err   error
+	// stderr is what the child has said; to be read when it has ended.
+	stderr *bytes.Buffer
+	once   sync.Once
+	err    error
 }
 
 // Run gives a test a server that ends with it, and says in its log which one it is. If there is
@@ -128,7 +130,7 @@ func (s *Server) Stop() error {
 		// How a child that was told to end ends is of no interest; one that ended before is.
 		select {
 		case err := <-s.done:
-			s.err = fmt.Errorf("%s ended by itself: %w", s.name, errors.Join(err, errors.New("see the test's log")))
+			s.err = fmt.Errorf("%s ended before it was told to (%v): %s", s.name, err, s.stderr) //nolint:errorlint // nil too
 		default:
 			_ = s.stdin.Close()
 			<-s.done
@@ -139,24 +141,24 @@ func (s *Server) Stop() error {
 }
 
 // start runs a child that ends when its stdin is closed, so that it can't outlive this process.
-func start(name string, dir string, cmd *exec.Cmd) (*Server, io.Reader, *bytes.Buffer, error) {
+func start(name, dir string, cmd *exec.Cmd) (*Server, io.Reader, error) {
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
-		return nil, nil, nil, err
+		return nil, nil, err
 	}
 	out, w := io.Pipe()
 	stderr := &bytes.Buffer{}
 	cmd.Stdout, cmd.Stderr = w, stderr
 	if err := cmd.Start(); err != nil {
-		return nil, nil, nil, fmt.Errorf("start %s: %w", cmd.Path, err)
+		return nil, nil, fmt.Errorf("start %s: %w", cmd.Path, err)
 	}
-	s := &Server{name: name, dir: dir, stdin: stdin, done: make(chan error, 1)}
+	s := &Server{name: name, dir: dir, stdin: stdin, stderr: stderr, done: make(chan error, 1)}
 	go func() {
 		err := cmd.Wait()
 		_ = w.Close() // always nil
 		s.done <- err
 	}()
-	return s, out, stderr, nil
+	return s, out, nil
 }
 
 func startFerretDB(ctx context.Context) (*Server, error) {
@@ -168,7 +170,7 @@ func startFerretDB(ctx context.Context) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, out, stderr, err := start("FerretDB on SQLite, a stand-in for MongoDB", dir, exec.Command(binary, "-dir", dir)) //nolint:noctx,gosec // it ends with its stdin
+	s, out, err := start("FerretDB on SQLite, a stand-in for MongoDB", dir, exec.Command(binary, "-dir", dir)) //nolint:noctx,gosec // it ends with its stdin
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
@@ -197,7 +199,7 @@ func startFerretDB(ctx context.Context) (*Server, error) {
 		err = ctx.Err()
 	}
 	stop := s.Stop()
-	return nil, fmt.Errorf("start %s: %w: %s", binary, errors.Join(err, stop), stderr)
+	return nil, fmt.Errorf("start %s: %w: %s", binary, errors.Join(err, stop), s.stderr)
 }
 
 // buildFerretDB builds tools/ferretdb into the user's cache, under a name made of its sources.
@@ -294,7 +296,7 @@ func startMongod(ctx context.Context, binary string) (*Server, error) {
 	cmd := exec.Command("sh", "-c", script, "sh", binary, "--dbpath", dir, "--port", port, //nolint:noctx,gosec // it ends with its stdin
 		"--bind_ip", "127.0.0.1", "--nounixsocket", "--replSet", "rs0", "--wiredTigerCacheSizeGB", "0.25",
 		"--logpath", filepath.Join(dir, "mongod.log"))
-	s, out, stderr, err := start("mongod, a replica set of one", dir, cmd)
+	s, out, err := start("mongod, a replica set of one", dir, cmd)
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
@@ -305,7 +307,7 @@ func startMongod(ctx context.Context, binary string) (*Server, error) {
 		log, _ := os.ReadFile(filepath.Join(dir, "mongod.log")) //nolint:gosec // written by the child
 		tail := log[max(0, len(log)-2000):]
 		stop := s.Stop()
-		return nil, fmt.Errorf("start %s: %w: %s %s", binary, errors.Join(err, stop), stderr, tail)
+		return nil, fmt.Errorf("start %s: %w: %s %s", binary, errors.Join(err, stop), s.stderr, tail)
 	}
 	return s, nil
 }
