@@ -93,7 +93,7 @@ func NewLogger(w io.Writer, cfg LogConfig) (*slog.Logger, error) {
 // New builds the roles. It opens what they need and listens, so that a port that is taken or a
 // file that is in use stops the start. On an error everything is let go again.
 func New(ctx context.Context, cfg Config, roles Roles, opts Options) (p *Process, err error) {
-	if err := cfg.Validate(); err != nil {
+	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
 	if err := placeable(cfg, roles); err != nil {

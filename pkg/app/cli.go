@@ -49,7 +49,7 @@ type Configured struct {
 // Checked returns the configuration when it is right. The error names where each wrong value came
 // from.
 func (c *Configured) Checked() (Config, error) {
-	return c.Config, c.Locate(c.Validate())
+	return c.Config, c.Locate(c.Check())
 }
 
 // Locate makes the FieldErrors in err name file and line.

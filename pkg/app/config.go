@@ -134,8 +134,8 @@ type FieldError struct {
 func (e *FieldError) Error() string { return e.Field + ": " + e.Err.Error() }
 func (e *FieldError) Unwrap() error { return e.Err }
 
-// Validate checks what a type alone can't. It returns every FieldError, joined.
-func (c *Config) Validate() error {
+// Check checks what a type alone can't. It returns every FieldError, joined.
+func (c *Config) Check() error {
 	var errs []error
 	bad := func(field, format string, args ...any) {
 		errs = append(errs, &FieldError{Field: field, Err: fmt.Errorf(format, args...)})

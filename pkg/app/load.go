@@ -336,8 +336,11 @@ func sortedKeys[V any](m map[string]V) []string {
 func suggestion(field string, kinds map[string]reflect.Kind) string {
 	best, at := "", 4
 	for _, k := range sortedKeys(kinds) {
-		if d := distance(field, k); d < at {
-			best, at = k, d
+		section, _, _ := strings.Cut(k, ".")
+		for _, candidate := range []string{k, section} {
+			if d := distance(field, candidate); d < at {
+				best, at = candidate, d
+			}
 		}
 	}
 	if best == "" {
