@@ -124,6 +124,8 @@ type marathon struct {
 	rng    *rand.Rand
 	beat   int64
 	told   int64
+	// recounted is added to the time at which minutes say that they were counted.
+	recounted time.Duration
 }
 
 func names(i int) string {
@@ -163,7 +165,7 @@ func (m *marathon) minute(t testing.TB, at time.Time, state string, covered func
 		part = 0.55
 	}
 	all := record.Statistics{ID: "marathon/*/" + strconv.FormatInt(at.Unix(), 10), Event: "marathon", Channel: record.AllChannels}
-	all.Time, all.State, all.Counted, all.Minutes = at, state, at.Add(80*time.Second), 1
+	all.Time, all.State, all.Counted, all.Minutes = at, state, at.Add(80*time.Second+m.recounted), 1
 	all.Coverage = record.Covered{Chat: record.Complete, Viewers: record.Complete}
 	for i, id := range m.ids {
 		s := record.Statistics{

@@ -80,8 +80,9 @@ type locale struct {
 	zone  *time.Location
 }
 
-// nnbsp is the space that French groups digits with.
-const nnbsp = "\u202f"
+// nbsp is the space that French groups digits with: the narrow one is all but invisible in the
+// page's typeface.
+const nbsp = "\u00a0"
 
 // text is a text with its {names} replaced by the values that follow them.
 func (l locale) text(key string, pairs ...string) string {
@@ -104,7 +105,7 @@ func (l locale) number(v float64, decimals int) string {
 	whole, fraction, _ := strings.Cut(s, ".")
 	group, point := ",", "."
 	if l.lang == french {
-		group, point = nnbsp, ","
+		group, point = nbsp, ","
 	}
 	var b strings.Builder
 	if v < 0 && strings.Trim(s, "0.") != "" {
@@ -141,20 +142,19 @@ func (l locale) percent(share float64) string {
 	}
 	space := ""
 	if l.lang == french {
-		space = nnbsp
+		space = nbsp
 	}
 	return l.number(v, decimals) + space + "%"
 }
 
 // span writes a duration in its two largest units.
 func (l locale) span(seconds float64) string {
-	const space = "\u00a0"
-	unit := func(n float64, key string) string { return l.number(n, 0) + space + l.text(key) }
+	unit := func(n float64, key string) string { return l.number(n, 0) + nbsp + l.text(key) }
 	switch s := max(0, seconds); {
 	case s < 0.995:
 		return unit(math.Round(s*1000), "unit.ms")
 	case s < 9.95:
-		return l.number(s, 1) + space + l.text("unit.s")
+		return l.number(s, 1) + nbsp + l.text("unit.s")
 	case s < 59.5:
 		return unit(math.Round(s), "unit.s")
 	default:
@@ -174,12 +174,11 @@ func join(first string, rest int64, second func(float64) string) string {
 	if rest == 0 {
 		return first
 	}
-	return first + "\u00a0" + second(float64(rest))
+	return first + nbsp + second(float64(rest))
 }
 
 // bytes writes a size in powers of a thousand.
 func (l locale) bytes(n float64) string {
-	const space = "\u00a0"
 	units := []string{"unit.B", "unit.kB", "unit.MB", "unit.GB"}
 	i := 0
 	for n >= 999.5 && i < len(units)-1 {
@@ -190,7 +189,7 @@ func (l locale) bytes(n float64) string {
 	if i > 0 && n < 9.95 {
 		decimals = 1
 	}
-	return l.number(n, decimals) + space + l.text(units[i])
+	return l.number(n, decimals) + nbsp + l.text(units[i])
 }
 
 func (l locale) clock(t time.Time) string { return t.In(l.zone).Format("15:04") }

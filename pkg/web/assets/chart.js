@@ -19,6 +19,7 @@ export class Chart {
     this.said = said;
     this.minutes = [];
     this.at = -1;
+    this.shown = false;
     this.tip = h("div", { class: "tip", hidden: true });
     new ResizeObserver(() => this.draw()).observe(box);
     box.addEventListener("pointermove", (e) => this.point(e));
@@ -29,6 +30,7 @@ export class Chart {
 
   show(minutes) {
     this.minutes = minutes;
+    this.shown = true;
     this.draw();
   }
 
@@ -53,7 +55,7 @@ export class Chart {
     const height = vy0 + lines + axis;
     const svg = h("svg", { viewBox: `0 0 ${width} ${height}`, height, "aria-hidden": "true" });
     svg.append(h("text", { x: 0, y: 4, class: "t" }, text("chart.messages")), h("text", { x: 0, y: vy0 - 11, class: "t" }, text("chart.viewers")));
-    if (m.length === 0) svg.append(h("text", { x: left, y: 14 + bars / 2 }, text("chart.empty")));
+    if (this.shown && m.length === 0) svg.append(h("text", { x: left, y: 14 + bars / 2 }, text("chart.empty")));
     for (let v = top.step; m.length && v <= top.top + 1e-9; v += top.step) {
       svg.append(h("line", { class: "grid", x1: left, x2: width - right, y1: y(v), y2: y(v) }), h("text", { x: left - 9, y: y(v) + 4, "text-anchor": "end" }, count(v)));
     }

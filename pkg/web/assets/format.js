@@ -12,13 +12,15 @@ export function text(key, values = {}) {
   return t.replace(/\{(\w+)\}/g, (all, name) => (name in values ? values[name] : all));
 }
 export const has = (key) => key in texts;
-export const count = (v) => (v == null ? "–" : whole.format(v));
-export const rate = (v) => (v == null ? "–" : v < 9.95 ? tenth.format(v) : whole.format(v));
+// The narrow space is all but invisible in the page's typeface.
+const write = (format, v) => format.format(v).replaceAll("\u202f", nbsp);
+export const count = (v) => (v == null ? "–" : write(whole, v));
+export const rate = (v) => (v == null ? "–" : write(v < 9.95 ? tenth : whole, v));
 
 // percent never rounds what is not whole up to 100.
 export function percent(share) {
   const v = Math.floor(share * 1000 + 1e-9) / 10;
-  return (v === Math.trunc(v) ? whole : tenth).format(v) + (lang === "fr" ? "\u202f%" : "%");
+  return (v === Math.trunc(v) ? whole : tenth).format(v) + (lang === "fr" ? nbsp + "%" : "%");
 }
 
 export function span(seconds) {
