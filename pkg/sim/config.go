@@ -80,9 +80,10 @@ type Replay struct {
 	Speed float64
 	// Login is the channel's. Default "marathon_sim".
 	Login string
-	// Gate, when set, is asked 20 seconds of event time into each minute whether event time may
-	// go on: whether those who sample viewers have done so. It is asked every few milliseconds
-	// until it says yes or GateTimeout has passed, and must not block.
+	// Gate, when set, says whether those who sample viewers have done so in the minute. Event time
+	// does not pass the minute's 20th second before it says yes, or GateTimeout has passed there.
+	// It is asked every few milliseconds from the minute's start on, minutes without a row
+	// included, and must not block. Sim.Sweeps helps to answer. Default nil, no wait.
 	Gate func(minute time.Time) bool
 	// GateTimeout is the most real time that a minute waits for Gate. Default 5 s.
 	GateTimeout time.Duration

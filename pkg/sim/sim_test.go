@@ -4,11 +4,15 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,6 +20,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
 	"github.com/tungstene/tungstene/pkg/sim"
@@ -282,6 +287,49 @@ func TestConversation(t *testing.T) {
 		t.Errorf("QUIT was answered by %q, %v", got, err)
 	}
 	eventually(t, "the connection is forgotten", func() bool { return s.Status().Connections == 0 })
+}
+
+func TestTLS(t *testing.T) {
+	t.Parallel()
+	web := httptest.NewTLSServer(http.NotFoundHandler()) // for its certificate
+	defer web.Close()
+	reg := prometheus.NewRegistry()
+	s := start(t, sim.Config{Channels: 1, Rate: 500, Registerer: reg, TLS: &tls.Config{Certificates: web.TLS.Certificates, MinVersion: tls.VersionTLS12}})
+	pool := x509.NewCertPool()
+	pool.AddCert(web.Certificate())
+	dialer := tls.Dialer{Config: &tls.Config{RootCAs: pool, ServerName: "example.com", MinVersion: tls.VersionTLS12}}
+	conn, err := dialer.DialContext(t.Context(), "tcp", s.IRCAddress())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	c := &client{t, conn, bufio.NewReader(conn)}
+	c.send("NICK justinfan1")
+	c.join(s.Logins()...)
+	s.Begin()
+	c.until("PRIVMSG")
+	if err := s.End(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.DropConnections("")
+	if got, err := c.rest(); err != nil || int64(len(got)+1) != s.Sent() {
+		t.Errorf("%d messages of %d, %v", len(got)+1, s.Sent(), err)
+	}
+	families, err := reg.Gather()
+	if err != nil || len(families) == 0 {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == "tungstene_sim_messages_total" && f.GetMetric()[0].GetCounter().GetValue() != float64(s.Sent()) {
+			t.Errorf("%v of %d messages are in the metrics", f.GetMetric(), s.Sent())
+		}
+	}
+	if _, err := sim.New(sim.Config{Registerer: reg}); err == nil {
+		t.Error("metrics were registered twice")
+	}
 }
 
 func TestRefusals(t *testing.T) {
