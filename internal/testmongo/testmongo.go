@@ -170,7 +170,7 @@ func startFerretDB(ctx context.Context) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, out, err := start("FerretDB on SQLite, a stand-in for MongoDB", dir, exec.Command(binary, "-dir", dir)) //nolint:noctx,gosec // it ends with its stdin
+	s, out, err := start("FerretDB on SQLite, a stand-in for MongoDB", dir, exec.Command(binary, "-dir", dir))
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
@@ -212,7 +212,7 @@ func buildFerretDB(ctx context.Context) (string, error) {
 	hash := sha256.New()
 	fmt.Fprintln(hash, runtime.Version())
 	for _, name := range []string{"go.mod", "go.sum", "main.go"} {
-		b, err := os.ReadFile(filepath.Join(src, name)) //nolint:gosec // in this repository
+		b, err := os.ReadFile(filepath.Join(src, name))
 		if err != nil {
 			return "", fmt.Errorf("read the stand-in's source: %w", err)
 		}
@@ -234,7 +234,7 @@ func buildFerretDB(ctx context.Context) (string, error) {
 	defer cancel()
 	// Built beside and renamed: another test may be building it too.
 	temp := binary + "." + strconv.Itoa(os.Getpid())
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", temp, ".") //nolint:gosec // constant but for the path
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", temp, ".")
 	cmd.Dir = src
 	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=readonly")
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -261,7 +261,7 @@ func moduleRoot() (string, error) {
 		return "", err
 	}
 	for {
-		b, err := os.ReadFile(filepath.Join(dir, "go.mod")) //nolint:gosec // above the working directory
+		b, err := os.ReadFile(filepath.Join(dir, "go.mod"))
 		if err == nil && strings.HasPrefix(string(b), "module github.com/tungstene/tungstene\n") {
 			return dir, nil
 		}
@@ -293,7 +293,7 @@ func startMongod(ctx context.Context, binary string) (*Server, error) {
 	}
 	// mongod does not watch its stdin; the shell does it in its place.
 	const script = `"$@" & pid=$!; cat >/dev/null; kill "$pid"; wait "$pid"`
-	cmd := exec.Command("sh", "-c", script, "sh", binary, "--dbpath", dir, "--port", port, //nolint:noctx,gosec // it ends with its stdin
+	cmd := exec.Command("sh", "-c", script, "sh", binary, "--dbpath", dir, "--port", port,
 		"--bind_ip", "127.0.0.1", "--nounixsocket", "--replSet", "rs0", "--wiredTigerCacheSizeGB", "0.25",
 		"--logpath", filepath.Join(dir, "mongod.log"))
 	s, out, err := start("mongod, a replica set of one", dir, cmd)
@@ -304,7 +304,7 @@ func startMongod(ctx context.Context, binary string) (*Server, error) {
 	go func() { _, _ = io.Copy(io.Discard, out) }()
 	s.uri = "mongodb://" + addr + "/?replicaSet=rs0"
 	if err := initiate(ctx, addr); err != nil {
-		log, _ := os.ReadFile(filepath.Join(dir, "mongod.log")) //nolint:gosec // written by the child
+		log, _ := os.ReadFile(filepath.Join(dir, "mongod.log"))
 		tail := log[max(0, len(log)-2000):]
 		stop := s.Stop()
 		return nil, fmt.Errorf("start %s: %w: %s %s", binary, errors.Join(err, stop), s.stderr, tail)

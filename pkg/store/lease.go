@@ -122,11 +122,11 @@ func (e *Elector) Epoch() int64 { return e.epoch.Load() }
 // context's end.
 func (e *Elector) Run(ctx context.Context, lead func(ctx context.Context, epoch int64) error) error {
 	for {
-		held, err := e.acquire(ctx)
-		if err != nil {
-			return nil //nolint:nilerr // only the context's end
+		held, won := e.acquire(ctx)
+		if !won {
+			return nil
 		}
-		err = e.term(ctx, held, lead)
+		err := e.term(ctx, held, lead)
 		if ctx.Err() != nil {
 			return err
 		}
@@ -145,8 +145,8 @@ type tenure struct {
 	sent time.Time
 }
 
-// acquire watches the lease until it can be taken, and takes it. Its only error is the context's.
-func (e *Elector) acquire(ctx context.Context) (tenure, error) {
+// acquire watches the lease until it can be taken, and takes it. It does not if the context ends.
+func (e *Elector) acquire(ctx context.Context) (tenure, bool) {
 	var (
 		seen    lease     // as last read
 		since   time.Time // when this revision was first read
@@ -160,7 +160,7 @@ func (e *Elector) acquire(ctx context.Context) (tenure, error) {
 		now := time.Now()
 		switch {
 		case ctx.Err() != nil:
-			return tenure{}, ctx.Err()
+			return tenure{}, false
 		case err != nil:
 			if !failing {
 				log.Warn("cannot read the lease; trying again", "err", err)
@@ -191,14 +191,14 @@ func (e *Elector) acquire(ctx context.Context) (tenure, error) {
 			sent := time.Now()
 			err := e.write(ctx, current.Rev, next)
 			if err == nil {
-				return tenure{lease: next, sent: sent}, nil
+				return tenure{lease: next, sent: sent}, true
 			}
 			if !errors.Is(err, ErrConflict) && ctx.Err() == nil {
 				log.Warn("cannot take the lease; trying again", "err", err)
 			}
 		}
-		if err := wait(ctx, pause); err != nil {
-			return tenure{}, err
+		if wait(ctx, pause) != nil {
+			return tenure{}, false
 		}
 	}
 }

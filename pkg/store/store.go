@@ -46,11 +46,11 @@ func Collections() []Collection {
 type Outcome int
 
 const (
-	// Inserted: it is new and durable.
+	// Inserted means that it is new and durable.
 	Inserted Outcome = iota
-	// Existed: a document of that id was there and was left alone.
+	// Existed means that a document of that id was there and was left alone.
 	Existed
-	// Refused: the store won't take the document, now or later; Result.Err says why.
+	// Refused means that the store won't take the document, now or later; Result.Err says why.
 	Refused
 )
 
@@ -62,12 +62,16 @@ type Result struct {
 
 // Query asks for documents of one collection by the elements event, kind, channel and time. Zero
 // fields don't restrict.
+//
+// There are indexes by event and time, of records by event, kind, channel and time too, and of
+// minutes, hours and totals by event, channel and time. A query of a large collection should name
+// the event; whatever else it names and no index has is looked for in the documents.
 type Query struct {
 	Collection Collection
 	Event      string
 	Kind       record.Kind
 	Channel    string
-	// From and To bound the element time: [From, To).
+	// From and To bound the element time: [From, To). A document without a time is in no range.
 	From, To time.Time
 	// Descending turns the order around.
 	Descending bool
@@ -95,14 +99,15 @@ var (
 // Store keeps documents. It is safe for concurrent use. What it has answered is durable: on a
 // replica set, by a majority.
 type Store interface {
-	// Insert writes records, in no order, and leaves those alone whose id is there already. It
+	// Insert writes records, in no order, their bytes as they are, and leaves those alone whose id is there already. It
 	// returns a result for each record, in their order, or an error when it can't say: then any of
 	// them may be stored, and the call can be repeated. Two records of one id in one call are
-	// Inserted once and Existed once.
+	// Inserted once and Existed once. When the context ends first, the records may still be stored.
 	Insert(ctx context.Context, records []record.Record) ([]Result, error)
 
-	// Find yields the documents of a query by time and then _id; where a collection has no time,
-	// by _id. It reads by an index and in bounded memory. After an error it yields no more.
+	// Find yields the documents of a query by time and then _id, those without a time first. It reads
+	// by an index and in bounded memory, and is no snapshot: what is written meanwhile may be seen or
+	// not. The documents are the caller's to keep. After an error it yields no more.
 	Find(ctx context.Context, q Query) iter.Seq2[bson.Raw, error]
 
 	// Get returns one document or ErrNotFound.
@@ -113,12 +118,13 @@ type Store interface {
 	// number of callers with the same rev exactly one succeeds.
 	CompareAndSet(ctx context.Context, c Collection, rev int64, d Doc) error
 
-	// Put writes whole documents, whatever is there.
+	// Put writes whole documents, whatever is there; of two of one id the last. After an error any of
+	// them may be written.
 	Put(ctx context.Context, c Collection, docs []Doc) error
 
 	// PutFenced writes whole documents, each with an int64 element "epoch" of the given value,
-	// unless a stored one has a higher epoch. It tries all, and returns ErrFenced if any was not
-	// written for that reason.
+	// unless a stored one has a higher epoch; one without an epoch has none. It tries all, and returns
+	// ErrFenced if any was not written for that reason.
 	PutFenced(ctx context.Context, c Collection, epoch int64, docs []Doc) error
 
 	// DeleteIf deletes the document if its string element field has the value, and reports
@@ -126,15 +132,15 @@ type Store interface {
 	DeleteIf(ctx context.Context, c Collection, id, field, value string) (bool, error)
 
 	// Delete deletes what a query matches (its Limit and Descending don't count) and returns how
-	// many there were.
+	// many there were. It isn't one step: after an error some are gone, and the call can be repeated.
 	Delete(ctx context.Context, q Query) (int, error)
 
 	// Count counts what a query matches, at most its Limit where it has one.
 	Count(ctx context.Context, q Query) (int, error)
 
-	// Check returns nil when the store answers and is writable.
+	// Check returns nil when the store answers and is writable. It leaves nothing behind.
 	Check(ctx context.Context) error
 
-	// Close lets go of everything.
+	// Close lets go of everything; calls after it fail. It is safe to call twice.
 	Close() error
 }

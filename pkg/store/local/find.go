@@ -48,13 +48,15 @@ func (p plan) sql() (where string, args []any) {
 			conds = append(slices.Clip(conds), *c)
 		}
 	}
-	glue := " WHERE "
-	for _, c := range conds {
-		where += glue + c.sql
-		args = append(args, c.args...)
-		glue = " AND "
+	if len(conds) == 0 {
+		return "", nil
 	}
-	return where, args
+	sqls := make([]string, len(conds))
+	for i, c := range conds {
+		sqls[i] = c.sql
+		args = append(args, c.args...)
+	}
+	return " WHERE " + strings.Join(sqls, " AND "), args
 }
 
 // after is the plan for what comes after a position. It takes the place of a bound of the time:
@@ -115,7 +117,7 @@ func (s *Store) page(ctx context.Context, p plan, after *position, limit int) (r
 		p = p.after(*after)
 	}
 	where, args := p.sql()
-	query := "SELECT time, row, doc FROM " + p.from + where +
+	query := "SELECT time, row, doc FROM " + p.from + where + //nolint:gosec // of constants; values are arguments
 		" ORDER BY time" + order + ", row" + order + fmt.Sprintf(" LIMIT %d", limit)
 	found, err := s.read.QueryContext(ctx, query, args...)
 	if err != nil {

@@ -163,7 +163,7 @@ func (s *Store) open(opts Options) error {
 		return err
 	}
 	version, err := checkVersion(ctx, conn)
-	if err = errors.Join(err, conn.Close()); err != nil {
+	if err := errors.Join(err, conn.Close()); err != nil {
 		return err
 	}
 	if s.readOnly {

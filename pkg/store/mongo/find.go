@@ -63,7 +63,7 @@ func (s *Store) Find(ctx context.Context, q store.Query) iter.Seq2[bson.Raw, err
 		}
 		opts := options.Find().
 			SetSort(bson.D{{Key: "time", Value: direction}, {Key: "_id", Value: direction}}).
-			SetBatchSize(int32(s.cfg.FindBatch)) //nolint:gosec // checked to be at most 100000
+			SetBatchSize(int32(s.cfg.FindBatch)) // at most 100000
 		if q.Limit > 0 {
 			opts.SetLimit(int64(q.Limit))
 		}

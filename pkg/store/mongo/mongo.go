@@ -93,7 +93,7 @@ func Open(_ context.Context, cfg Config) (*Store, error) {
 		SetAppName(cfg.AppName).
 		SetConnectTimeout(cfg.ConnectTimeout).
 		SetServerSelectionTimeout(cfg.SelectTimeout).
-		SetMaxPoolSize(uint64(cfg.MaxPoolSize)). //nolint:gosec // checked to be positive
+		SetMaxPoolSize(uint64(cfg.MaxPoolSize)).
 		SetReadPreference(readpref.Primary()).
 		SetReadConcern(readconcern.Majority()).
 		SetWriteConcern(&writeconcern.WriteConcern{W: writeconcern.WCMajority, Journal: &journal})

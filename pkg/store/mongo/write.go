@@ -164,7 +164,7 @@ func (s *Store) CompareAndSet(ctx context.Context, c store.Collection, rev int64
 	}
 	ctx, cancel := s.exchange(ctx)
 	defer cancel()
-	conflict := false
+	var conflict bool
 	if rev == 0 {
 		_, err = coll.InsertOne(ctx, d.Raw)
 		conflict = hasDuplicateID(err)

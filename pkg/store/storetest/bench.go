@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -20,10 +21,10 @@ func Chat(tb testing.TB, event string, from, n, rate int) []record.Record {
 		at := base.Add(time.Duration(k) * time.Second / time.Duration(rate))
 		r, err := record.Encode(&record.Message{
 			Header: record.Header{
-				Event: event, Channel: fmt.Sprint(44842076 + k*7919%350), Time: at, Received: at.Add(80 * time.Millisecond),
+				Event: event, Channel: strconv.Itoa(44842076 + k*7919%350), Time: at, Received: at.Add(80 * time.Millisecond),
 			},
 			// The first half is spread over all values, as random ones are.
-			MessageID: fmt.Sprintf("%016x-%04x-%012x", uint64(k)*0x9e3779b97f4a7c15, k%65536, k), //nolint:gosec // not negative
+			MessageID: fmt.Sprintf("%016x-%04x-%012x", uint64(k)*0x9e3779b97f4a7c15, k%65536, k),
 			Chatter:   fmt.Sprintf("%022d", k%100_000), Length: 24,
 			Emotes: []record.Emote{{ID: "25", Name: "Kappa", Count: 1 + k%3}},
 			Badges: []string{"subscriber/12"}, Subscriber: 12,

@@ -1,3 +1,4 @@
+//nolint:thelper // as in storetest.go
 package storetest
 
 import (

@@ -1,5 +1,7 @@
 // Package storetest is the suite that every implementation of store.Store passes: the proof of the
 // contract in the comments of package store.
+//
+//nolint:thelper // its functions are tests, not helpers
 package storetest
 
 import (
@@ -7,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -93,7 +96,7 @@ func Messages(tb testing.TB, event string, from, n, channels int) []record.Recor
 	out := make([]record.Record, n)
 	for i := range out {
 		k := from + i
-		out[i] = message(tb, event, fmt.Sprint(1000+k%channels), fmt.Sprintf("m%08d", k), base.Add(time.Duration(k)*time.Millisecond))
+		out[i] = message(tb, event, strconv.Itoa(1000+k%channels), fmt.Sprintf("m%08d", k), base.Add(time.Duration(k)*time.Millisecond))
 	}
 	return out
 }
@@ -507,7 +510,7 @@ func findPages(t *testing.T, s store.Store) {
 	// Several pages or batches, with groups of the same time across their ends.
 	var records []record.Record
 	for i := range 5000 {
-		records = append(records, message(t, "e1", fmt.Sprint(i%3), fmt.Sprintf("%06d", i), base.Add(time.Duration(i/7)*time.Millisecond)))
+		records = append(records, message(t, "e1", strconv.Itoa(i%3), fmt.Sprintf("%06d", i), base.Add(time.Duration(i/7)*time.Millisecond)))
 	}
 	for chunk := range slices.Chunk(records, 1000) {
 		insert(t, s, chunk...)
@@ -674,7 +677,7 @@ func compareAndSetOneWins(t *testing.T, s store.Store) {
 		)
 		for n := range 8 {
 			wg.Go(func() {
-				err := s.CompareAndSet(t.Context(), store.Leases, rev, doc(t, "lease", el("rev", rev+1), el("holder", fmt.Sprint(n))))
+				err := s.CompareAndSet(t.Context(), store.Leases, rev, doc(t, "lease", el("rev", rev+1), el("holder", strconv.Itoa(n))))
 				switch {
 				case err == nil:
 					wins.Add(1)
@@ -762,7 +765,7 @@ func putMany(t *testing.T, s store.Store) {
 	for round := range 2 {
 		var docs []store.Doc
 		for i := range 351 {
-			docs = append(docs, doc(t, fmt.Sprintf("e1/%03d/0", i), el("event", "e1"), el("channel", fmt.Sprint(i)), el("time", base),
+			docs = append(docs, doc(t, fmt.Sprintf("e1/%03d/0", i), el("event", "e1"), el("channel", strconv.Itoa(i)), el("time", base),
 				el("round", int64(round))))
 		}
 		must(t, s.Put(t.Context(), store.Minutes, docs))
@@ -789,7 +792,7 @@ func putConcurrently(t *testing.T, s store.Store) {
 	for n := range 6 {
 		wg.Go(func() {
 			for i := range 10 {
-				if err := s.Put(t.Context(), store.Marks, []store.Doc{doc(t, fmt.Sprint(i), el("by", fmt.Sprint(n)))}); err != nil {
+				if err := s.Put(t.Context(), store.Marks, []store.Doc{doc(t, strconv.Itoa(i), el("by", strconv.Itoa(n)))}); err != nil {
 					bad.Store(&err)
 				}
 			}
@@ -828,7 +831,7 @@ func putFenced(t *testing.T, s store.Store) {
 		{6, true, "7"},
 		{8, false, "8"},
 	} {
-		err := s.PutFenced(ctx, store.Minutes, c.epoch, at(c.epoch, fmt.Sprint(c.epoch)))
+		err := s.PutFenced(ctx, store.Minutes, c.epoch, at(c.epoch, strconv.FormatInt(c.epoch, 10)))
 		if c.fenced {
 			is(t, err, store.ErrFenced)
 		} else {
@@ -883,7 +886,7 @@ func putFencedConcurrently(t *testing.T, s store.Store) {
 			epoch := int64(n + 1)
 			var docs []store.Doc
 			for i := range 5 {
-				docs = append(docs, doc(t, fmt.Sprint(i), el("epoch", epoch)))
+				docs = append(docs, doc(t, strconv.Itoa(i), el("epoch", epoch)))
 			}
 			err := s.PutFenced(t.Context(), store.Totals, epoch, docs)
 			if err != nil && (!errors.Is(err, store.ErrFenced) || epoch == leaders) {
@@ -896,7 +899,7 @@ func putFencedConcurrently(t *testing.T, s store.Store) {
 		t.Fatal(*err)
 	}
 	for i := range 5 {
-		raw, err := s.Get(t.Context(), store.Totals, fmt.Sprint(i))
+		raw, err := s.Get(t.Context(), store.Totals, strconv.Itoa(i))
 		must(t, err)
 		if e := raw.Lookup("epoch").AsInt64(); e != leaders {
 			t.Fatalf("document %d is of epoch %d, want %d", i, e, leaders)
@@ -1067,7 +1070,7 @@ func largeDocuments(t *testing.T, s store.Store) {
 	for i := range 7 {
 		r, err := record.Encode(&record.Message{
 			Header:    record.Header{Event: "e1", Channel: "1", Time: base, Received: base},
-			MessageID: fmt.Sprint(i), Text: text,
+			MessageID: strconv.Itoa(i), Text: text,
 		})
 		must(t, err)
 		records = append(records, r)
