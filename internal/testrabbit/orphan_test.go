@@ -42,7 +42,7 @@ func TestNothingOutlivesAKilledProcess(t *testing.T) {
 		}
 	}
 	folder := t.TempDir()
-	cmd := exec.Command(os.Args[0]) //nolint:gosec,noctx // this test, as another process; killed below
+	cmd := exec.Command(os.Args[0]) // this test, as another process; killed below
 	cmd.Env = append(os.Environ(), orphanEnv+"=1", "TMPDIR="+folder)
 	out, err := cmd.StdoutPipe()
 	if err != nil {

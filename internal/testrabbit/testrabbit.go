@@ -64,26 +64,26 @@ type Broker struct {
 }
 
 // Start runs a broker for the length of a test.
-func Start(t testing.TB) *Broker {
-	t.Helper()
+func Start(tb testing.TB) *Broker {
+	tb.Helper()
 	b, err := Launch(context.Background())
 	if err != nil {
-		skip(t, err)
+		skip(tb, err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := b.Close(); err != nil {
-			t.Errorf("stop RabbitMQ: %v", err)
+			tb.Errorf("stop RabbitMQ: %v", err)
 		}
 	})
 	return b
 }
 
-func skip(t testing.TB, err error) {
-	t.Helper()
+func skip(tb testing.TB, err error) {
+	tb.Helper()
 	if errors.Is(err, ErrAbsent) && os.Getenv("CI") == "" {
-		t.Skip(err)
+		tb.Skip(err)
 	}
-	t.Fatal(err)
+	tb.Fatal(err)
 }
 
 // Shared is one broker for all tests of a package; its zero value is ready. It starts with the
@@ -99,11 +99,11 @@ type Shared struct {
 }
 
 // Get gives the broker, and skips or fails the test when it can't be had.
-func (s *Shared) Get(t testing.TB) *Broker {
-	t.Helper()
+func (s *Shared) Get(tb testing.TB) *Broker {
+	tb.Helper()
 	s.once.Do(func() { s.broker, s.err = Launch(context.Background()) })
 	if s.err != nil {
-		skip(t, s.err)
+		skip(tb, s.err)
 	}
 	return s.broker
 }
@@ -166,7 +166,7 @@ func Launch(ctx context.Context) (_ *Broker, err error) {
 	if err := b.watch(); err != nil {
 		return b, err
 	}
-	epmd := exec.Command("epmd", "-port", strconv.Itoa(b.epmdPort), "-address", "127.0.0.1", "-relaxed_command_check") //nolint:gosec,noctx // it outlives the context; Close ends it
+	epmd := exec.Command("epmd", "-port", strconv.Itoa(b.epmdPort), "-address", "127.0.0.1", "-relaxed_command_check") // it outlives the context; Close ends it
 	if err := b.start(epmd, "epmd.log"); err != nil {
 		return b, fmt.Errorf("start epmd: %w", err)
 	}
@@ -183,7 +183,7 @@ func freePorts(ctx context.Context, n int) ([]int, error) {
 			return nil, err
 		}
 		defer l.Close()                                     // all at once, so that they differ
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port) //nolint:forcetypeassert // a TCP listener's
+		ports = append(ports, l.Addr().(*net.TCPAddr).Port) // a TCP listener's
 	}
 	return ports, nil
 }
@@ -257,7 +257,7 @@ for g in "$1"/groups/*; do
 	[ -e "$g" ] && kill -s KILL -- "-${g##*/}" 2>/dev/null
 done
 rm -rf -- "$1" || { sleep 1; rm -rf -- "$1"; }`
-	cmd := exec.Command("/bin/sh", "-c", script, "testrabbit", b.dir) //nolint:gosec,noctx // the folder is ours
+	cmd := exec.Command("/bin/sh", "-c", script, "testrabbit", b.dir) // the folder is ours
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return err
@@ -279,7 +279,7 @@ func (b *Broker) Boot(ctx context.Context) error {
 	if b.server != nil {
 		return errors.New("RabbitMQ runs already")
 	}
-	cmd := exec.Command(server) //nolint:noctx // it outlives the context; Close ends it
+	cmd := exec.Command(server) // it outlives the context; Close ends it
 	if err := b.start(cmd, "stdout"); err != nil {
 		return fmt.Errorf("start RabbitMQ: %w", err)
 	}
@@ -319,7 +319,7 @@ func (b *Broker) over(cmd *exec.Cmd) bool {
 
 // Ctl runs rabbitmqctl, as an operator would, and returns what it prints.
 func (b *Broker) Ctl(ctx context.Context, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, ctl, append([]string{"--node", b.node, "--quiet"}, args...)...) //nolint:gosec // for tests
+	cmd := exec.CommandContext(ctx, ctl, append([]string{"--node", b.node, "--quiet"}, args...)...) // for tests
 	cmd.Env, cmd.Dir = b.env(), b.dir
 	out, err := cmd.CombinedOutput()
 	if err != nil {

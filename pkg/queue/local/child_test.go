@@ -44,7 +44,7 @@ func child() bool {
 
 func TestNothingConfirmedIsLostWhenTheProcessIsKilled(t *testing.T) {
 	path := t.TempDir() + "/queue.db"
-	cmd := exec.Command(os.Args[0]) //nolint:gosec,noctx // this test, as another process; killed below
+	cmd := exec.Command(os.Args[0]) // this test, as another process; killed below
 	cmd.Env = append(os.Environ(), childEnv+"="+path)
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -90,7 +90,7 @@ func openFile(path string, queues []string) (f *file, boxes map[string]*box, err
 // private makes a file that only its owner may read when it is not there, and takes the others'
 // rights away when it is.
 func private(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) //nolint:gosec // the path is the operator's
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600) // the path is the operator's
 	if err != nil {
 		return err
 	}
@@ -192,20 +192,8 @@ type preparer interface {
 
 // load reads which queues and messages there are.
 func (f *file) load(ctx context.Context) (map[string]*box, error) {
-	ids := make(map[string]int64)
-	rows, err := f.conn.QueryContext(ctx, "SELECT id, name FROM queues")
+	ids, err := f.queues(ctx)
 	if err != nil {
-		return nil, err
-	}
-	for rows.Next() {
-		var id int64
-		var name string
-		if err := rows.Scan(&id, &name); err != nil {
-			return nil, errors.Join(err, rows.Close())
-		}
-		ids[name] = id
-	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 		return nil, err
 	}
 	boxes := make(map[string]*box, len(ids))
@@ -235,14 +223,33 @@ func (f *file) load(ctx context.Context) (map[string]*box, error) {
 	return boxes, nil
 }
 
+// queues reads the queues' names and numbers.
+func (f *file) queues(ctx context.Context) (map[string]int64, error) {
+	rows, err := f.conn.QueryContext(ctx, "SELECT id, name FROM queues")
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	ids := make(map[string]int64)
+	for rows.Next() {
+		var id int64
+		var name string
+		if err := rows.Scan(&id, &name); err != nil {
+			return nil, err
+		}
+		ids[name] = id
+	}
+	return ids, rows.Err()
+}
+
 // index reads the numbers and sizes of a queue's messages.
-func (f *file) index(ctx context.Context, b *box, id int64) (err error) {
+func (f *file) index(ctx context.Context, b *box, id int64) error {
 	rows, err := f.conn.QueryContext(ctx,
 		fmt.Sprintf("SELECT seq, size FROM messages_%[1]d INDEXED BY sizes_%[1]d ORDER BY seq", id))
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, rows.Err(), rows.Close()) }()
+	defer rows.Close()
 	for rows.Next() {
 		var seq, size int64
 		if err := rows.Scan(&seq, &size); err != nil {
@@ -253,7 +260,7 @@ func (f *file) index(ctx context.Context, b *box, id int64) (err error) {
 		b.bytes += size
 		b.next = seq + 1
 	}
-	return nil
+	return rows.Err()
 }
 
 // within runs do in a transaction.
@@ -342,23 +349,29 @@ func (f *file) slack() bool {
 }
 
 // shrink gives some free pages back.
-func (f *file) shrink() (err error) {
+func (f *file) shrink() error {
 	ctx := context.Background()
 	f.freed = false // not again before the next removal if this fails
+	if err := f.vacuum(ctx); err != nil {
+		return err
+	}
+	f.freed = true
+	if f.slack() {
+		return nil
+	}
+	_, err := f.conn.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)") // the file itself gets smaller only now
+	return err
+}
+
+func (f *file) vacuum(ctx context.Context) error {
 	rows, err := f.conn.QueryContext(ctx, fmt.Sprintf("PRAGMA incremental_vacuum(%d)", shrinkPages))
 	if err != nil {
 		return err
 	}
+	defer rows.Close()
 	for rows.Next() { // each step frees a page
 	}
-	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
-		return err
-	}
-	f.freed = true
-	if !f.slack() {
-		_, err = f.conn.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)") // the file itself gets smaller only now
-	}
-	return err
+	return rows.Err()
 }
 
 func (f *file) ping(ctx context.Context) error {

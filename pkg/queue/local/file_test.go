@@ -20,10 +20,10 @@ import (
 	"github.com/tungstene/tungstene/pkg/queue/queuetest"
 )
 
-func must(t testing.TB, err error) {
-	t.Helper()
+func must(tb testing.TB, err error) {
+	tb.Helper()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
@@ -260,10 +260,10 @@ func TestMetricsOfTwoFilesNeedNames(t *testing.T) {
 
 // What a queue does, step by step, is what a list would do.
 func TestLikeAList(t *testing.T) {
+	folder, files := t.TempDir(), 0
 	rapid.Check(t, func(rt *rapid.T) {
-		dir, err := os.MkdirTemp(t.TempDir(), "")
-		must(t, err)
-		path := filepath.Join(dir, "queue.db")
+		files++
+		path := filepath.Join(folder, strconv.Itoa(files)+".db")
 		q, err := local.Open(path, local.Options{})
 		must(t, err)
 		defer func() { must(t, q.Close()) }()

@@ -3,12 +3,12 @@ package local_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"testing"
 
@@ -25,7 +25,7 @@ func TestFullDisk(t *testing.T) {
 		playFullDisk(t)
 		return
 	}
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestFullDisk$", "-test.v") //nolint:gosec // this test
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestFullDisk$", "-test.v") // this test
 	cmd.Env = append(os.Environ(), fullEnv+"=1")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -51,7 +51,7 @@ func playFullDisk(t *testing.T) {
 	confirmed := 0
 	var failure error
 	for ; failure == nil; confirmed++ {
-		failure = q.Publish(ctx, queue.Store, queue.Message{ID: fmt.Sprint(confirmed), Body: body})
+		failure = q.Publish(ctx, queue.Store, queue.Message{ID: strconv.Itoa(confirmed), Body: body})
 	}
 	confirmed--
 	if confirmed < 3 || errors.Is(failure, queue.ErrClosed) {
@@ -67,7 +67,7 @@ func playFullDisk(t *testing.T) {
 	if err := q.Check(ctx); err != nil {
 		t.Errorf("Check with room: %v", err)
 	}
-	if err := q.Publish(ctx, queue.Store, queue.Message{ID: fmt.Sprint(confirmed), Body: body}); err != nil {
+	if err := q.Publish(ctx, queue.Store, queue.Message{ID: strconv.Itoa(confirmed), Body: body}); err != nil {
 		t.Fatalf("publish with room: %v", err)
 	}
 	if err := q.Close(); err != nil {
@@ -78,7 +78,7 @@ func playFullDisk(t *testing.T) {
 	must(t, err)
 	for i := range confirmed + 1 {
 		d := <-deliveries
-		if d.ID != fmt.Sprint(i) || len(d.Body) != len(body) {
+		if d.ID != strconv.Itoa(i) || len(d.Body) != len(body) {
 			t.Fatalf("message %d is %q with %d bytes", i, d.ID, len(d.Body))
 		}
 		must(t, d.Ack(ctx))

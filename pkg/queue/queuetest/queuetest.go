@@ -69,25 +69,25 @@ func Run(t *testing.T, open func(t *testing.T) Harness) {
 }
 
 // Receive takes the next value from a channel, and ends the test when none comes.
-func Receive[T any](t testing.TB, c <-chan T) T {
-	t.Helper()
+func Receive[T any](tb testing.TB, c <-chan T) T {
+	tb.Helper()
 	timer := time.NewTimer(Patience)
 	defer timer.Stop()
 	select {
 	case v, ok := <-c:
 		if !ok {
-			t.Fatal("the channel is closed")
+			tb.Fatal("the channel is closed")
 		}
 		return v
 	case <-timer.C:
-		t.Fatal("nothing arrives")
+		tb.Fatal("nothing arrives")
 	}
 	panic("unreachable")
 }
 
 // Drained reads a channel until it is closed, and ends the test when it is not.
-func Drained[T any](t testing.TB, c <-chan T) []T {
-	t.Helper()
+func Drained[T any](tb testing.TB, c <-chan T) []T {
+	tb.Helper()
 	timer := time.NewTimer(Patience)
 	defer timer.Stop()
 	var all []T
@@ -99,20 +99,20 @@ func Drained[T any](t testing.TB, c <-chan T) []T {
 			}
 			all = append(all, v)
 		case <-timer.C:
-			t.Fatal("the channel is not closed")
+			tb.Fatal("the channel is not closed")
 		}
 	}
 }
 
 // Eventually waits for a condition, and ends the test when it does not come true.
-func Eventually(t testing.TB, what string, condition func() bool) {
-	t.Helper()
+func Eventually(tb testing.TB, what string, condition func() bool) {
+	tb.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	deadline := time.Now().Add(Patience)
 	for !condition() {
 		if time.Now().After(deadline) {
-			t.Fatalf("still not so: %s", what)
+			tb.Fatalf("still not so: %s", what)
 		}
 		<-tick.C
 	}
@@ -128,57 +128,57 @@ func Numbered(prefix string, n int) []queue.Message {
 	return messages
 }
 
-func must(t testing.TB, err error) {
-	t.Helper()
+func must(tb testing.TB, err error) {
+	tb.Helper()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 }
 
-func wants(t testing.TB, what string, err, target error) {
-	t.Helper()
+func wants(tb testing.TB, what string, err, target error) {
+	tb.Helper()
 	if !errors.Is(err, target) {
-		t.Errorf("%s: %v, want %v", what, err, target)
+		tb.Errorf("%s: %v, want %v", what, err, target)
 	}
 }
 
-func subscribe(t testing.TB, q queue.Queue, name string, prefetch int) (<-chan queue.Delivery, context.CancelFunc) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
+func subscribe(tb testing.TB, q queue.Queue, name string, prefetch int) (<-chan queue.Delivery, context.CancelFunc) {
+	tb.Helper()
+	ctx, cancel := context.WithCancel(tb.Context())
 	deliveries, err := q.Subscribe(ctx, name, prefetch)
 	if err != nil {
 		cancel()
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return deliveries, cancel
 }
 
 // end ends a subscription and waits for it.
-func end(t testing.TB, deliveries <-chan queue.Delivery, cancel context.CancelFunc) {
-	t.Helper()
+func end(tb testing.TB, deliveries <-chan queue.Delivery, cancel context.CancelFunc) {
+	tb.Helper()
 	cancel()
-	Drained(t, deliveries)
+	Drained(tb, deliveries)
 }
 
-func same(t testing.TB, got, want queue.Message) {
-	t.Helper()
+func same(tb testing.TB, got, want queue.Message) {
+	tb.Helper()
 	if got.ID != want.ID || !bytes.Equal(got.Body, want.Body) || len(got.Headers) != len(want.Headers) {
-		t.Fatalf("received %q (%d bytes, headers %v), want %q (%d bytes, headers %v)",
+		tb.Fatalf("received %q (%d bytes, headers %v), want %q (%d bytes, headers %v)",
 			got.ID, len(got.Body), got.Headers, want.ID, len(want.Body), want.Headers)
 	}
 	for k, v := range want.Headers {
 		if got.Headers[k] != v {
-			t.Fatalf("header %q of %q is %q, want %q", k, want.ID, got.Headers[k], v)
+			tb.Fatalf("header %q of %q is %q, want %q", k, want.ID, got.Headers[k], v)
 		}
 	}
 }
 
-func depthBecomes(t testing.TB, q queue.Queue, name string, want int) {
-	t.Helper()
+func depthBecomes(tb testing.TB, q queue.Queue, name string, want int) {
+	tb.Helper()
 	got := -1
-	Eventually(t, fmt.Sprintf("queue %s holds %d messages", name, want), func() bool {
-		n, err := q.Depth(t.Context(), name)
-		must(t, err)
+	Eventually(tb, fmt.Sprintf("queue %s holds %d messages", name, want), func() bool {
+		n, err := q.Depth(tb.Context(), name)
+		must(tb, err)
 		got = n
 		return got == want
 	})

@@ -149,7 +149,7 @@ func TestDeclareRefusesOtherKinds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close() //nolint:errcheck // only for the set-up
+	defer conn.Close() // only for the set-up
 	ch, err := conn.Channel()
 	if err != nil {
 		t.Fatal(err)
@@ -250,18 +250,18 @@ func TestBlockedBrokerIsWaitedFor(t *testing.T) {
 	queuetest.Eventually(t, "it is over", func() bool { _, blocked := q.Blocked(); return !blocked })
 }
 
-func gauge(t testing.TB, g prometheus.Gatherer, name string) float64 {
-	t.Helper()
+func gauge(tb testing.TB, g prometheus.Gatherer, name string) float64 {
+	tb.Helper()
 	families, err := g.Gather()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	for _, f := range families {
 		if f.GetName() == name {
 			return f.GetMetric()[0].GetGauge().GetValue()
 		}
 	}
-	t.Fatalf("no metric %s", name)
+	tb.Fatalf("no metric %s", name)
 	return 0
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/tungstene/tungstene/pkg/queue/internal/live"
 )
 
-// ErrDropped: a message of the live feed was not sent, because the broker is away, asks to wait,
+// ErrDropped says that a message of the live feed was not sent, because the broker is away, asks to wait,
 // or is too slow.
 var ErrDropped = errors.New("dropped from the live feed")
 
@@ -151,7 +151,7 @@ func (q *Queue) Listen(ctx context.Context, buffer int) (<-chan queue.Message, e
 	buffer = max(buffer, 1)
 	l := &listening{q: q, buffer: buffer, to: live.NewListener(buffer), tried: make(chan struct{})}
 	life, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(q.ctx, cancel)
+	stop := context.AfterFunc(q.ctx, cancel) //nolint:contextcheck // it ends with whichever of the two is first
 	if err := q.use(func() {
 		defer stop()
 		defer cancel()

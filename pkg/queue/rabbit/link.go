@@ -37,7 +37,7 @@ func newLink(cfg Config, role string, m *metrics) *link {
 		tried:   make(chan struct{}),
 		changed: make(chan struct{}),
 		err:     errors.New("not tried yet"),
-		next:    rand.IntN(len(cfg.Addresses)), //nolint:gosec // to spread load, not to hide anything
+		next:    rand.IntN(len(cfg.Addresses)), // to spread load, not to hide anything
 	}
 }
 
@@ -92,7 +92,7 @@ func backoff(cfg Config, attempt int) time.Duration {
 			ceiling = min(ceiling, c)
 		}
 	}
-	return rand.N(ceiling) + 1 //nolint:gosec // jitter
+	return rand.N(ceiling) + 1 // jitter
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

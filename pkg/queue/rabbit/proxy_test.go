@@ -17,17 +17,17 @@ type proxy struct {
 	done  sync.WaitGroup
 }
 
-func newProxy(t testing.TB, target string) *proxy {
-	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+func newProxy(tb testing.TB, target string) *proxy {
+	tb.Helper()
+	l, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	p := &proxy{listener: l, target: target, conns: make(map[net.Conn]struct{})}
 	p.done.Go(p.accept)
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := l.Close(); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 		p.cut()
 		p.done.Wait()
@@ -43,7 +43,7 @@ func (p *proxy) accept() {
 		if err != nil {
 			return // closed
 		}
-		server, err := (&net.Dialer{}).Dial("tcp", p.target) //nolint:noctx // ends with cut
+		server, err := (&net.Dialer{}).Dial("tcp", p.target) // ends with cut
 		if err != nil {
 			_ = client.Close() // as an unreachable broker would
 			continue

@@ -12,7 +12,7 @@ import (
 	"github.com/tungstene/tungstene/pkg/queue"
 )
 
-// ErrRefused: the broker took a message and then refused it (basic.nack): the queue has reached
+// ErrRefused says that the broker took a message and then refused it (basic.nack): the queue has reached
 // its limit, or lost the majority of its nodes. Keep it and try again later.
 var ErrRefused = errors.New("the broker refused the message: its queue is full or has no majority of its nodes")
 
@@ -125,12 +125,16 @@ func (p *publisher) run(ctx context.Context, l *link) {
 		if err != nil {
 			return
 		}
-		if err := p.serve(ctx, s); err != nil && ctx.Err() == nil {
-			// Whatever closes this channel leaves doubt about the connection: start it afresh, with
-			// the link's pause.
-			p.cfg.Logger.Warn("publishing over RabbitMQ was interrupted", "err", err)
-			s.farewell()
+		err = p.serve(ctx, s)
+		if ctx.Err() != nil {
+			return
 		}
+		if !s.lost() { // else the link says so
+			p.cfg.Logger.Warn("publishing over RabbitMQ was interrupted", "err", err)
+		}
+		// Whatever closes this channel leaves doubt about the connection: start it afresh, with the
+		// link's pause.
+		s.farewell()
 	}
 }
 

@@ -173,32 +173,31 @@ func (q *Queue) Blocked() (reason string, blocked bool) {
 // Depth is the number of messages that wait to be delivered. Those that were delivered and not
 // acknowledged are not among them: the protocol does not tell.
 func (q *Queue) Depth(ctx context.Context, name string) (int, error) {
-	depth, err := 0, error(nil)
 	for {
-		s, waitErr := q.session(ctx, q.consuming)
-		if waitErr != nil {
-			return 0, fmt.Errorf("depth of queue %q: %w", name, waitErr)
+		s, err := q.session(ctx, q.consuming)
+		if err != nil {
+			return 0, fmt.Errorf("depth of queue %q: %w", name, err)
 		}
+		depth := 0
 		err = q.call(ctx, func() error {
 			d, err := s.inspect(q.cfg.Prefix + name)
 			depth = d
 			return err
 		})
-		if err == nil || !s.lost() {
-			break
+		if err == nil {
+			return depth, nil
+		}
+		if !s.lost() || ctx.Err() != nil || q.ctx.Err() != nil {
+			return 0, fmt.Errorf("depth of queue %q: %w", name, err)
 		}
 	}
-	if err != nil {
-		return 0, fmt.Errorf("depth of queue %q: %w", name, err)
-	}
-	return depth, nil
 }
 
 // session waits for a connection.
 func (q *Queue) session(ctx context.Context, l *link) (*session, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(q.ctx, cancel)()
+	defer context.AfterFunc(q.ctx, cancel)() //nolint:contextcheck // it ends with whichever of the two is first
 	s, err := l.wait(ctx)
 	if err != nil && q.ctx.Err() != nil {
 		return nil, queue.ErrClosed

@@ -14,45 +14,46 @@ import (
 	"github.com/tungstene/tungstene/pkg/queue/rabbit"
 )
 
-//nolint:gochecknoglobals // a boot takes seconds: one broker for all tests
+// a boot takes seconds: one broker for all tests
 var broker testrabbit.Shared
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(broker.Main(m)) }
 
 // config is for the shared broker, with names that no other test uses.
-func config(t testing.TB) rabbit.Config {
-	t.Helper()
-	b := broker.Get(t)
+func config(tb testing.TB) rabbit.Config {
+	tb.Helper()
+	b := broker.Get(tb)
 	return rabbit.Config{
 		Addresses: []string{b.Address}, User: b.User, Password: b.Password,
 		Prefix: "t" + rand.Text()[:8] + ".", MinBackoff: 20 * time.Millisecond, MaxBackoff: 500 * time.Millisecond,
-		Logger: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Logger: slog.New(slog.NewTextHandler(tb.Output(), nil)),
 	}
 }
 
-func open(t testing.TB, cfg rabbit.Config) *rabbit.Queue {
-	t.Helper()
-	q, err := rabbit.Open(t.Context(), cfg)
+func open(tb testing.TB, cfg rabbit.Config) *rabbit.Queue {
+	tb.Helper()
+	q, err := rabbit.Open(tb.Context(), cfg)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := q.Close(); err != nil {
-			t.Errorf("close: %v", err)
+			tb.Errorf("close: %v", err)
 		}
 	})
 	return q
 }
 
-func declare(t testing.TB, cfg rabbit.Config) {
-	t.Helper()
-	if err := rabbit.Declare(t.Context(), cfg); err != nil {
-		t.Fatal(err)
+func declare(tb testing.TB, cfg rabbit.Config) {
+	tb.Helper()
+	if err := rabbit.Declare(tb.Context(), cfg); err != nil {
+		tb.Fatal(err)
 	}
 }
 
 func TestConformance(t *testing.T) {
 	queuetest.Run(t, func(t *testing.T) queuetest.Harness {
+		t.Helper()
 		cfg := config(t)
 		declare(t, cfg)
 		p := newProxy(t, cfg.Addresses[0])
@@ -61,6 +62,7 @@ func TestConformance(t *testing.T) {
 		return queuetest.Harness{
 			Queue: q,
 			Restart: func(t *testing.T) queue.Queue {
+				t.Helper()
 				if err := broker.Get(t).Restart(t.Context()); err != nil {
 					t.Fatal(err)
 				}

@@ -29,7 +29,7 @@ func (q *Queue) Subscribe(ctx context.Context, name string, prefetch int) (<-cha
 	}
 	s := &subscription{q: q, name: name, prefetch: prefetch, out: make(chan queue.Delivery)}
 	ctx, cancel := context.WithCancel(ctx)
-	stop := context.AfterFunc(q.ctx, cancel)
+	stop := context.AfterFunc(q.ctx, cancel) //nolint:contextcheck // it ends with whichever of the two is first
 	if err := q.use(func() {
 		defer stop()
 		defer cancel()
@@ -83,8 +83,9 @@ func (s *subscription) consume(ctx context.Context, session *session) error {
 	defer s.q.hangUp(ctx, ch)
 	closes := ch.NotifyClose(make(chan *amqp.Error, 1))
 	var deliveries <-chan amqp.Delivery
-	if err := s.q.call(ctx, func() (err error) {
-		if err = ch.Qos(s.prefetch, 0, false); err != nil {
+	if err := s.q.call(ctx, func() error {
+		err := ch.Qos(s.prefetch, 0, false)
+		if err != nil {
 			return err
 		}
 		deliveries, err = ch.Consume(s.q.cfg.Prefix+s.name, "", false, false, false, false, nil)
