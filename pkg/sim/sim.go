@@ -82,8 +82,10 @@ func New(cfg Config) (*Sim, error) {
 		return nil, fmt.Errorf("simulator: %w", err)
 	}
 	if r := cfg.Replay; r != nil {
-		scaled := clock.NewScaled(r.From, r.Speed)
-		scaled.Hold(r.From)
+		// A moment before the first minute, whose first instant is a slot that readers wait for.
+		before := r.From.Add(-time.Second)
+		scaled := clock.NewScaled(before, r.Speed)
+		scaled.Hold(before)
 		cfg.Clock = scaled
 		cfg.Rate = 1
 		for _, row := range r.Rows {
@@ -283,7 +285,7 @@ func (s *Sim) HelixURL() string { return "http://" + s.http.Addr().String() + "/
 // AuthURL is the base address of the OAuth host: http://host:port/oauth2.
 func (s *Sim) AuthURL() string { return "http://" + s.http.Addr().String() + "/oauth2" }
 
-// Clock is event time. That of a replay stands at the slice's start until Begin.
+// Clock is event time. That of a replay stands one second before the slice's start until Begin.
 func (s *Sim) Clock() clock.Clock { return s.cfg.Clock }
 
 // Channels are all channels, live or not, as they are called now.
