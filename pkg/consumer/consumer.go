@@ -264,7 +264,7 @@ func (c *Consumer) subscriptionEnded(ctx context.Context, g *group, groups chan<
 		groups <- g // perhaps still ours; storing twice does no harm
 	}
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // the end of ctx is no failure
 	}
 	return fmt.Errorf("consume queue %q: the subscription ended: %w", queue.Store, queue.ErrClosed)
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -40,7 +41,6 @@ func (s still) Until(ctx context.Context, _ time.Time) error {
 	return ctx.Err()
 }
 
-//nolint:gochecknoglobals // a constant
 var now = time.Date(2026, 9, 4, 18, 31, 40, 0, time.UTC)
 
 // fixture is a store and a queue in files of their own.
@@ -89,7 +89,7 @@ func run(tb testing.TB, cfg consumer.Config) (stop func()) {
 func message(tb testing.TB, id int, at time.Time) record.Record {
 	tb.Helper()
 	r, err := record.Encode(&record.Message{
-		Header:    record.Header{Event: event, Channel: fmt.Sprint(id % 350), Time: at, Received: at},
+		Header:    record.Header{Event: event, Channel: strconv.Itoa(id % 350), Time: at, Received: at},
 		MessageID: fmt.Sprintf("%08d", id), Chatter: "someone", Length: 3,
 	})
 	if err != nil {

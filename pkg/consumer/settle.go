@@ -201,7 +201,7 @@ func (c *Consumer) retry(ctx, work context.Context, what string, f func() error)
 		if err == nil {
 			if !began.IsZero() {
 				c.status.recovered()
-				c.cfg.Logger.Info("works again: "+what, "after", time.Since(began))
+				c.cfg.Logger.Info("works again", "what", what, "after", time.Since(began))
 			}
 			return nil
 		}
@@ -211,10 +211,10 @@ func (c *Consumer) retry(ctx, work context.Context, what string, f func() error)
 		c.metrics.retries.Inc()
 		if began.IsZero() {
 			began = time.Now()
-			c.cfg.Logger.Error("cannot "+what+"; consuming waits and tries again", "err", err)
+			c.cfg.Logger.Error("consuming waits and tries again", "what", what, "err", err)
 		}
 		c.status.failing(began, what, err)
-		timer := time.NewTimer(pause/2 + mathrand.N(pause/2)) //nolint:gosec // jitter
+		timer := time.NewTimer(pause/2 + mathrand.N(pause/2))
 		select {
 		case <-timer.C:
 		case <-ctx.Done():

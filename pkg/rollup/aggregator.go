@@ -176,7 +176,7 @@ func text(t bsoncore.Type, data []byte) []byte {
 // number is a numeric value between 0 and maxCount; 0 for other types.
 func number(t bsoncore.Type, data []byte) int64 {
 	var n int64
-	switch t { //nolint:exhaustive // the numeric types
+	switch t {
 	case bsoncore.TypeInt32:
 		v, _, ok := bsoncore.ReadInt32(data)
 		if !ok {
@@ -650,7 +650,7 @@ func chattersOf(hashes map[uint64]struct{}, precision uint8, encode bool) record
 // give equal estimates and equal bytes.
 func estimate(s *hyperloglog.Sketch, precision uint8, encode bool) record.Chatters {
 	c := record.Chatters{Error: sketchError(precision)}
-	c.Estimate = int64(min(s.Estimate(), math.MaxInt64)) //nolint:gosec // bounded
+	c.Estimate = int64(min(s.Estimate(), math.MaxInt64))
 	if encode {
 		b, err := s.MarshalBinary()
 		if err != nil {

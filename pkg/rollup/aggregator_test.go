@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -18,7 +19,6 @@ import (
 
 const event = "zevent"
 
-//nolint:gochecknoglobals // constants
 var (
 	minute = time.Date(2026, 9, 4, 18, 31, 0, 0, time.UTC)
 	start  = minute.Add(-2 * time.Hour)
@@ -61,7 +61,7 @@ func document(t *rapid.T, i int) record.Document {
 		return n
 	case 1:
 		actions := []string{record.ActionBan, record.ActionTimeout, record.ActionClear, record.ActionDelete}
-		return &record.Moderation{Header: h, Action: rapid.SampledFrom(actions).Draw(t, "action"), Chatter: fmt.Sprint(i)}
+		return &record.Moderation{Header: h, Action: rapid.SampledFrom(actions).Draw(t, "action"), Chatter: strconv.Itoa(i)}
 	case 2:
 		h.Time = minute.Add(time.Duration(rapid.IntRange(0, 3).Draw(t, "slot")) * 15 * time.Second)
 		v := &record.Viewers{Header: h, Source: record.SourceHelix, Live: rapid.Bool().Draw(t, "live")}
@@ -72,7 +72,7 @@ func document(t *rapid.T, i int) record.Document {
 	case 3:
 		set := rapid.SampledFrom([][]string{{"1"}, {"1", "2"}, {"2", "3", "4"}}).Draw(t, "set")
 		c := &record.Coverage{
-			Header: h, Source: record.SourceChat, Collector: "c", Connection: fmt.Sprint(i), Set: record.ChannelSet(set),
+			Header: h, Source: record.SourceChat, Collector: "c", Connection: strconv.Itoa(i), Set: record.ChannelSet(set),
 		}
 		c.Channel = ""
 		left := int(minute.Add(time.Minute).Sub(at).Milliseconds())
@@ -130,7 +130,7 @@ func TestOrderAndDuplicatesChangeNothing(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		want, _ := records(t)
 		got := append(slices.Clone(want), want...)
-		rnd := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0)) //nolint:gosec // a test
+		rnd := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
 		rnd.Shuffle(len(got), func(i, j int) { got[i], got[j] = got[j], got[i] })
 		seen := rollup.NewSeen()
 		got = slices.DeleteFunc(got, func(r record.Record) bool { return !seen.Add(r.ID) })
@@ -410,7 +410,7 @@ func TestSketchesAreCanonical(t *testing.T) {
 		recs := make([]record.Record, n)
 		for i := range recs {
 			recs[i] = encode(t, &record.Message{
-				Header: header("1", minute), MessageID: fmt.Sprint(i), Chatter: fmt.Sprint("chatter-", i),
+				Header: header("1", minute), MessageID: strconv.Itoa(i), Chatter: fmt.Sprint("chatter-", i),
 			})
 		}
 		whole := aggregate(recs)
@@ -444,7 +444,7 @@ func TestBoundsOfTheEvent(t *testing.T) {
 	a := rollup.NewAggregator(event, minute, minute.Add(20*time.Second), minute.Add(50*time.Second))
 	for _, s := range []int{0, 19, 20, 49, 50, 59} {
 		at := minute.Add(time.Duration(s) * time.Second)
-		a.Add(encode(t, &record.Message{Header: header("1", at), MessageID: fmt.Sprint(s), Chatter: "x"}))
+		a.Add(encode(t, &record.Message{Header: header("1", at), MessageID: strconv.Itoa(s), Chatter: "x"}))
 	}
 	got := a.Result()
 	if len(got) != 2 || got[1].Messages != 2 || got[1].Coverage.Expected != 30 || a.Ignored() != 4 {
@@ -474,16 +474,16 @@ func FuzzAdd(f *testing.F) {
 }
 
 func BenchmarkAggregator(b *testing.B) {
-	rnd := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // a benchmark
+	rnd := rand.New(rand.NewPCG(1, 2))
 	docs := make([]bson.Raw, 20_000)
 	for i := range docs {
 		m := &record.Message{
-			Header:    header(fmt.Sprint(100_000+int(350*rnd.Float64()*rnd.Float64())), minute.Add(time.Duration(i)*time.Millisecond)),
+			Header:    header(strconv.Itoa(100_000+int(350*rnd.Float64()*rnd.Float64())), minute.Add(time.Duration(i)*time.Millisecond)),
 			MessageID: fmt.Sprintf("%032x", i), Chatter: fmt.Sprintf("%022d", rnd.IntN(8000)), Length: 40,
 			Badges: []string{"subscriber/12", "premium/1"}, Subscriber: 14,
 		}
 		if i%3 == 0 {
-			m.Emotes = []record.Emote{{ID: fmt.Sprint(rnd.IntN(500)), Name: "Kappa", Count: 2}}
+			m.Emotes = []record.Emote{{ID: strconv.Itoa(rnd.IntN(500)), Name: "Kappa", Count: 2}}
 		}
 		docs[i] = encode(b, m).Doc
 	}

@@ -1,6 +1,7 @@
 package rollup
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -709,7 +710,7 @@ func sameNumbers(a, b record.Statistics) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("encode %s: %w", b.ID, err)
 	}
-	return string(x) == string(y), nil
+	return bytes.Equal(x, y), nil
 }
 
 // rebuildHour builds the sums of an hour anew from its minutes: those of the channels that changed,
@@ -720,7 +721,7 @@ func (c *closer) rebuildHour(ctx context.Context, start time.Time, changed map[s
 	_, built := c.built[start.Unix()]
 	if built || current {
 		if len(changed) == 0 {
-			return nil, nil
+			return changed, nil
 		}
 	} else {
 		changed = nil // all

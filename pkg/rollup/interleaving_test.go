@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -133,7 +134,7 @@ func (w *world) consumeOne(a *actor, s *view, batch []record.Record) bool {
 			continue
 		}
 		w.nonce++
-		m := record.NewMark(r.Event, r.Time, fmt.Sprint(w.nonce))
+		m := record.NewMark(r.Event, r.Time, strconv.Itoa(w.nonce))
 		raw, err := bson.Marshal(m)
 		if err != nil {
 			return false
@@ -191,8 +192,8 @@ func batches(t *rapid.T, from time.Time) [][]record.Record {
 		for j := range rapid.IntRange(1, 3).Draw(t, "records") {
 			h := record.Header{Event: "e", Channel: rapid.SampledFrom([]string{"1", "2"}).Draw(t, "channel"), Time: at}
 			var d record.Document = &record.Message{
-				Header: h, MessageID: fmt.Sprint(i, "-", j), Chatter: fmt.Sprint(j),
-				Emotes: []record.Emote{{ID: fmt.Sprint(j), Name: "E", Count: 1}},
+				Header: h, MessageID: fmt.Sprint(i, "-", j), Chatter: strconv.Itoa(j),
+				Emotes: []record.Emote{{ID: strconv.Itoa(j), Name: "E", Count: 1}},
 			}
 			switch rapid.IntRange(0, 4).Draw(t, "kind") {
 			case 0:

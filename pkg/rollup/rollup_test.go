@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -118,7 +119,7 @@ func (p *pipeline) send(channel string, at time.Time, n int, toQueue, toFeed boo
 	for i := range records {
 		p.n++
 		records[i] = encode(p.tb, &record.Message{
-			Header: header(channel, at), MessageID: fmt.Sprintf("%08d", p.n), Chatter: fmt.Sprint(p.n % 7), Length: 3,
+			Header: header(channel, at), MessageID: fmt.Sprintf("%08d", p.n), Chatter: strconv.Itoa(p.n % 7), Length: 3,
 		})
 	}
 	for _, c := range []string{channel, record.AllChannels} {
@@ -128,7 +129,7 @@ func (p *pipeline) send(channel string, at time.Time, n int, toQueue, toFeed boo
 	if err != nil {
 		p.tb.Fatal(err)
 	}
-	m := queue.Message{ID: fmt.Sprint(p.n), Body: body}
+	m := queue.Message{ID: strconv.Itoa(p.n), Body: body}
 	if toFeed {
 		p.feed(m)
 	}
