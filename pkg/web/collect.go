@@ -214,7 +214,7 @@ func (c *collector) build(ctx context.Context, began time.Time) (*Snapshot, erro
 			TimeZone: e.TimeZone, Replicas: e.Replicas,
 		}
 		rollup = rollupOf(members, e.Slug)
-		if total, err = c.readEvent(ctx, now, rollup.closed); err != nil {
+		if total, err = c.readEvent(ctx, now); err != nil {
 			return nil, err
 		}
 	}
@@ -378,7 +378,7 @@ func (c *collector) span(now time.Time) (from, to time.Time) {
 }
 
 // readEvent reads the event's total and newest minutes, and its channels from time to time.
-func (c *collector) readEvent(ctx context.Context, now, closed time.Time) (*statistics, error) {
+func (c *collector) readEvent(ctx context.Context, now time.Time) (*statistics, error) {
 	slug := c.event.Slug
 	if c.round%rereadEvery == 0 || len(c.channels) == 0 {
 		channels, err := read[record.Channel](ctx, c.cfg.Store,
@@ -679,7 +679,7 @@ func (c *collector) addOpen(snap *Snapshot, rollup rollupState) {
 func (c *collector) fillRate(snap *Snapshot, members []member, readBy map[string][]string) {
 	var rest float64
 	var joined int
-	any := false
+	heard := false
 	for _, m := range members {
 		if m.Collector == nil {
 			continue
@@ -688,7 +688,7 @@ func (c *collector) fillRate(snap *Snapshot, members []member, readBy map[string
 		if m.silent {
 			continue
 		}
-		any = true
+		heard = true
 		snap.Now.Up++
 		joined += len(m.Collector.Joined)
 		listed := 0.0
@@ -698,7 +698,7 @@ func (c *collector) fillRate(snap *Snapshot, members []member, readBy map[string
 		}
 		rest += max(0, m.Collector.Status.Rate-listed)
 	}
-	if !any {
+	if !heard {
 		return
 	}
 	sum := 0.0

@@ -135,6 +135,7 @@ func names(i int) string {
 }
 
 func newMarathon(t testing.TB, now time.Time, channels int) *marathon {
+	t.Helper()
 	m := &marathon{memory: newMemory(), start: record.Minute(now).Add(-17*time.Hour - 12*time.Minute), rng: rand.New(rand.NewPCG(1, 2))}
 	m.put(t, store.Events, record.Event{
 		Slug: "marathon", Name: "Marathon des Lumières 2026", State: record.EventLive, Start: m.start,
@@ -159,6 +160,7 @@ func newMarathon(t testing.TB, now time.Time, channels int) *marathon {
 // minute writes the documents of one minute. Part of the channels at the given index ranges are
 // covered by as much as covered says.
 func (m *marathon) minute(t testing.TB, at time.Time, state string, covered func(i int) float64) {
+	t.Helper()
 	shape := 1 + 0.35*math.Sin(float64(at.Unix())/1500) + 0.25*m.rng.Float64()
 	part := 1.0
 	if state == record.StateOpen {
@@ -220,6 +222,7 @@ func (m *marathon) minute(t testing.TB, at time.Time, state string, covered func
 
 // members writes everyone's heartbeat.
 func (m *marathon) members(t testing.TB, now, closed time.Time, silent bool) {
+	t.Helper()
 	m.beat++
 	base := control.Member{Version: "0.2.0", Started: m.start, Seen: now, Beat: m.beat, Run: "r1"}
 	for c := range 3 {

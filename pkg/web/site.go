@@ -97,7 +97,7 @@ func (s *site) asset(w http.ResponseWriter, r *http.Request) {
 func (s *Status) page(w http.ResponseWriter, r *http.Request) {
 	lang := language(r)
 	if r.URL.Query().Get("lang") == lang {
-		http.SetCookie(w, &http.Cookie{
+		http.SetCookie(w, &http.Cookie{ //nolint:gosec // it holds a language; on plain HTTP it must work too
 			Name: langCookie, Value: lang, Path: "/", MaxAge: 365 * 24 * 3600, SameSite: http.SameSiteLaxMode,
 			HttpOnly: true, Secure: r.TLS != nil,
 		})

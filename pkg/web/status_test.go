@@ -114,6 +114,7 @@ var noon = time.Date(2026, 9, 4, 12, 0, 30, 0, time.UTC)
 // scene is a small marathon of four channels with ten closed minutes and an open one. In the fourth
 // minute before the last closed one, two channels were half covered; another minute is missing.
 func scene(t *testing.T) *marathon {
+	t.Helper()
 	m := newMarathon(t, noon, 6)
 	last := record.Minute(noon).Add(-2 * time.Minute)
 	for ago := range 10 {
@@ -381,7 +382,7 @@ func events(t *testing.T, base string) (*http.Response, func() (name, data strin
 func TestStream(t *testing.T) {
 	m := scene(t)
 	base, stop := serve(t, web.Config{Store: m, Clock: fixed{noon}})
-	snapshot(t, base, func(s *web.Snapshot) bool { return s.Channels[0].Trend != nil && len(s.Channels[0].Trend) == 10 })
+	snapshot(t, base, func(s *web.Snapshot) bool { return len(s.Channels[0].Trend) == 10 })
 	res, next := events(t, base)
 	if ct := res.Header.Get("Content-Type"); ct != "text/event-stream" {
 		t.Fatalf("content type %q", ct)
@@ -590,7 +591,7 @@ func TestBrowser(t *testing.T) {
 	defer front.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 25*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", //nolint:gosec // from the PATH
+	cmd := exec.CommandContext(ctx, browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
 		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--enable-logging=stderr",
 		"--user-data-dir="+t.TempDir(), "--timeout=15000", "--dump-dom", front.URL+"/?lang=fr")
 	cmd.WaitDelay = time.Second
