@@ -125,6 +125,9 @@ type RollupConfig struct {
 	LiveEvery time.Duration `default:"2s"  help:"How often open minutes are written."                                                            name:"live-every"`
 }
 
+// minKeepAlive is the shortest time between two PINGs on a connection.
+const minKeepAlive = 100 * time.Millisecond
+
 // FieldError is a value that can't be used. Field is its path, as in the YAML file.
 type FieldError struct {
 	Field string
@@ -192,7 +195,7 @@ func (c *Config) Check() error {
 			bad(field, "%w", err)
 		}
 	}
-	within("twitch.keep_alive", c.Twitch.KeepAlive, time.Second, 4*time.Minute)
+	within("twitch.keep_alive", c.Twitch.KeepAlive, minKeepAlive, 4*time.Minute)
 	within("twitch.join_window", c.Twitch.JoinWindow, time.Second, 5*time.Minute)
 	count("twitch.joins", int64(c.Twitch.Joins), 1, 2000)
 	count("twitch.per_connection", int64(c.Twitch.PerConnection), 1, 90)

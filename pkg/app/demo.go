@@ -210,7 +210,10 @@ func (d *demo) configure() (err error) {
 	c.Twitch.Helix, c.Twitch.Auth = d.sim.HelixURL(), d.sim.AuthURL()
 	c.Twitch.Clients = map[string]string{"demo": secretFile}
 	c.Twitch.Joins, c.Twitch.JoinWindow, c.Twitch.HelixPoints = 1000, time.Second, 100_000
-	if d.opts.Replay == "" {
+	if d.opts.Replay != "" {
+		// Event time runs faster than the machine's, which connections are kept alive by.
+		c.Twitch.KeepAlive = max(time.Duration(float64(c.Twitch.KeepAlive)/d.opts.Speed), minKeepAlive)
+	} else {
 		c.Twitch.Sweep = "*/15 * * * * *" // a minute is long for who watches
 	}
 	// Each channel must find room on as many collectors as there are replicas.
@@ -251,16 +254,21 @@ func (d *demo) play(ctx, stop context.Context) (res DemoResult, err error) {
 }
 
 func (d *demo) createEvent(ctx context.Context) (err error) {
-	now := d.sim.Clock().Now()
+	start := record.Minute(d.sim.Clock().Now())
+	if d.rows != nil {
+		if start = d.opts.From; start.IsZero() {
+			start = d.rows[0].Time
+		}
+	}
 	e := control.NewEvent{
-		Slug: demoEvent, Name: "Demonstration", Start: record.Minute(now), End: record.Minute(now).Add(30 * 24 * time.Hour),
+		Slug: demoEvent, Name: "Demonstration", Start: start, End: start.Add(30 * 24 * time.Hour),
 		TimeZone: "Europe/Paris", Currency: "EUR", KeepText: true, Replicas: min(d.opts.Replicas, d.opts.Collectors),
 	}
 	if d.rows != nil {
 		e.Name = "Replay of " + filepath.Base(d.opts.Replay)
 		e.End = d.rows[len(d.rows)-1].Time.Add(time.Minute)
 		if d.opts.For > 0 {
-			if end := record.Minute(now).Add(time.Duration(float64(d.opts.For) * d.opts.Speed).Truncate(time.Minute)); end.Before(e.End) {
+			if end := start.Add(time.Duration(float64(d.opts.For) * d.opts.Speed).Truncate(time.Minute)); end.Before(e.End) {
 				e.End = end
 			}
 		}
