@@ -213,7 +213,7 @@ func (f *file) load(ctx context.Context) (map[string]*box, error) {
 			{&b.read, f.readers, "SELECT size, id, headers, body FROM " + table + " WHERE seq = ?"},
 			{&b.oldest, f.readers, "SELECT at FROM " + table + " ORDER BY seq LIMIT 1"},
 		} {
-			if *p.statement, err = p.on.PrepareContext(ctx, p.text); err != nil {
+			if *p.statement, err = p.on.PrepareContext(ctx, p.text); err != nil { //nolint:sqlclosecheck // closed with the file
 				return nil, err
 			}
 			f.statements = append(f.statements, *p.statement)
