@@ -8,7 +8,6 @@ import (
 // MaxNameBytes bounds the name of a member.
 const MaxNameBytes = 63
 
-//nolint:gochecknoglobals // a compiled constant
 var memberName = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$`)
 
 // ValidName reports whether s can name a collector or another member: 1 to MaxNameBytes of a-z,

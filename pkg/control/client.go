@@ -28,6 +28,8 @@ const (
 )
 
 // Problem is an error that a master answered (RFC 9457).
+//
+//nolint:errname // the name that RFC 9457 gives it
 type Problem struct {
 	Type   string          `json:"type,omitempty"`
 	Status int             `json:"status"`
@@ -133,32 +135,27 @@ func (c *Client) Heartbeat(ctx context.Context, h Heartbeat) (Answer, error) {
 
 // CreateEvent creates a draft.
 func (c *Client) CreateEvent(ctx context.Context, e NewEvent) (record.Event, error) {
-	var out record.Event
-	return out, c.operate(ctx, http.MethodPost, "/v1/events", e, &out, "create event %s", e.Slug)
+	return answerOf[record.Event](ctx, c, http.MethodPost, "/v1/events", e, "create event %s", e.Slug)
 }
 
 // Events lists all events.
 func (c *Client) Events(ctx context.Context) ([]record.Event, error) {
-	var out []record.Event
-	return out, c.operate(ctx, http.MethodGet, "/v1/events", nil, &out, "list events")
+	return answerOf[[]record.Event](ctx, c, http.MethodGet, "/v1/events", nil, "list events")
 }
 
 // Event returns one event.
 func (c *Client) Event(ctx context.Context, slug string) (record.Event, error) {
-	var out record.Event
-	return out, c.operate(ctx, http.MethodGet, eventPath(slug), nil, &out, "read event %s", slug)
+	return answerOf[record.Event](ctx, c, http.MethodGet, eventPath(slug), nil, "read event %s", slug)
 }
 
 // UpdateEvent changes what the patch names.
 func (c *Client) UpdateEvent(ctx context.Context, slug string, p EventPatch) (record.Event, error) {
-	var out record.Event
-	return out, c.operate(ctx, http.MethodPatch, eventPath(slug), p, &out, "change event %s", slug)
+	return answerOf[record.Event](ctx, c, http.MethodPatch, eventPath(slug), p, "change event %s", slug)
 }
 
 // SetState schedules, starts or stops an event. It is no error when that is its state already.
 func (c *Client) SetState(ctx context.Context, slug string, a Action) (record.Event, error) {
-	var out record.Event
-	return out, c.operate(ctx, http.MethodPost, eventPath(slug, string(a)), nil, &out, "%s event %s", a, slug)
+	return answerOf[record.Event](ctx, c, http.MethodPost, eventPath(slug, string(a)), nil, "%s event %s", a, slug)
 }
 
 // ImportChannels adds the logins of a list to an event. The content type is text/plain, text/csv
@@ -180,8 +177,7 @@ func (c *Client) ImportChannels(ctx context.Context, slug, contentType string, l
 
 // Channels lists an event's channels.
 func (c *Client) Channels(ctx context.Context, slug string) ([]record.Channel, error) {
-	var out []record.Channel
-	return out, c.operate(ctx, http.MethodGet, eventPath(slug, "channels"), nil, &out, "list channels of event %s", slug)
+	return answerOf[[]record.Channel](ctx, c, http.MethodGet, eventPath(slug, "channels"), nil, "list channels of event %s", slug)
 }
 
 // RemoveChannel takes a channel, named by its id or login, out of an event.
@@ -192,15 +188,13 @@ func (c *Client) RemoveChannel(ctx context.Context, slug, channel string) error 
 
 // ResolveChannels has the master look up all channels of an event at Twitch, now.
 func (c *Client) ResolveChannels(ctx context.Context, slug string) (Resolved, error) {
-	var out Resolved
-	return out, c.operate(ctx, http.MethodPost, eventPath(slug, "channels", "resolve"), nil, &out,
+	return answerOf[Resolved](ctx, c, http.MethodPost, eventPath(slug, "channels", "resolve"), nil,
 		"look up channels of event %s", slug)
 }
 
 // Collectors lists the collectors that some master has heard of.
 func (c *Client) Collectors(ctx context.Context) ([]Collector, error) {
-	var out []Collector
-	return out, c.operate(ctx, http.MethodGet, "/v1/collectors", nil, &out, "list collectors")
+	return answerOf[[]Collector](ctx, c, http.MethodGet, "/v1/collectors", nil, "list collectors")
 }
 
 // ForgetCollector tells the master that a collector won't come back: its channels go to others,
@@ -212,28 +206,33 @@ func (c *Client) ForgetCollector(ctx context.Context, name string) error {
 
 // Members lists every running role.
 func (c *Client) Members(ctx context.Context) ([]Member, error) {
-	var out []Member
-	return out, c.operate(ctx, http.MethodGet, "/v1/members", nil, &out, "list members")
+	return answerOf[[]Member](ctx, c, http.MethodGet, "/v1/members", nil, "list members")
 }
 
 // Assignments lists what each collector is to read.
 func (c *Client) Assignments(ctx context.Context) ([]AssignmentView, error) {
-	var out []AssignmentView
-	return out, c.operate(ctx, http.MethodGet, "/v1/assignments", nil, &out, "list assignments")
+	return answerOf[[]AssignmentView](ctx, c, http.MethodGet, "/v1/assignments", nil, "list assignments")
 }
 
 // Health tells how the control plane is doing.
 func (c *Client) Health(ctx context.Context) (Health, error) {
-	var out Health
-	return out, c.operate(ctx, http.MethodGet, "/v1/health", nil, &out, "read health")
+	return answerOf[Health](ctx, c, http.MethodGet, "/v1/health", nil, "read health")
 }
 
 func eventPath(slug string, rest ...string) string {
-	p := "/v1/events/" + url.PathEscape(slug)
+	var p strings.Builder
+	p.WriteString("/v1/events/" + url.PathEscape(slug))
 	for _, r := range rest {
-		p += "/" + url.PathEscape(r)
+		p.WriteString("/" + url.PathEscape(r))
 	}
-	return p
+	return p.String()
+}
+
+// answerOf makes an operator's call that has an answer.
+func answerOf[T any](ctx context.Context, c *Client, method, path string, in any, doing string, args ...any) (T, error) {
+	var out T
+	err := c.operate(ctx, method, path, in, &out, doing, args...)
+	return out, err
 }
 
 func (c *Client) operate(ctx context.Context, method, path string, in, out any, doing string, args ...any) error {
@@ -334,7 +333,7 @@ func (c *Client) attempt(ctx context.Context, base *url.URL, token string, q cal
 	if err != nil {
 		return err //nolint:wrapcheck // it names method and URL
 	}
-	defer res.Body.Close() //nolint:errcheck // nothing depends on it once the body is read
+	defer res.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswerBytes+1))
 	if err != nil {
 		return fmt.Errorf("read answer of %s: %w", base.Host, err)

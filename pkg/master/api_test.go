@@ -5,12 +5,12 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -72,7 +72,7 @@ func TestRefusals(t *testing.T) {
 			{"POST", "/v1/events", operatorToken, "application/json", `{"slug":"zevent"}`, 409, "there is an event zevent already"},
 			{"POST", "/v1/events", operatorToken, "application/json", `{"slug":"a","time_zone":"Mars/Olympus"}`, 422, "no IANA time zone"},
 			{"POST", "/v1/events", operatorToken, "application/json", `{"slug":"a","replicas":3}`, 422, "body.replicas"},
-			{"POST", "/v1/events", operatorToken, "application/json", `{"slug":"a","strat":"2026-01-01T00:00:00Z"}`, 422, "body.strat"},
+			{"POST", "/v1/events", operatorToken, "application/json", `{"slug":"a","begin":"2026-01-01T00:00:00Z"}`, 422, "body.begin"},
 			{"POST", "/v1/events", operatorToken, "application/json", `{"slug":"a","start":"2026-01-02T00:00:00Z","end":"2026-01-01T00:00:00Z"}`, 422, "is not after the start"},
 			{"POST", "/v1/events", operatorToken, "application/json", `{"slug":"a","start":"2026-01-02T00:00:00Z","end":"2062-01-01T00:00:00Z"}`, 422, "more than a year after the start"},
 			{"POST", "/v1/events/zevent/channels", operatorToken, "text/plain", "# none\n", 422, "the list is empty"},
@@ -280,7 +280,7 @@ func TestWrongConfiguration(t *testing.T) {
 	dir := t.TempDir()
 	bubble(t, func(w *world) {
 		file := func(text string) master.TokenSource {
-			path := filepath.Join(dir, fmt.Sprint(len(text)))
+			path := filepath.Join(dir, strconv.Itoa(len(text)))
 			w.must(os.WriteFile(path, []byte(text), 0o600))
 			return master.TokenFile(path)
 		}
@@ -393,7 +393,7 @@ func TestOpenAPI(t *testing.T) {
 			}
 		}
 	}
-	if err := json.Unmarshal(b, &doc); err != nil {
+	if err := json.Unmarshal(b, &doc); err != nil { //nolint:musttag // the names match but for their case
 		t.Fatal(err)
 	}
 	if !strings.HasPrefix(doc.OpenAPI, "3.1") {

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"slices"
+	"strconv"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -17,7 +18,7 @@ func drawChannels(t *rapid.T, most int) []master.Channel {
 	list := make([]master.Channel, n)
 	for i := range list {
 		list[i] = master.Channel{
-			ID:       fmt.Sprint(1000 + i),
+			ID:       strconv.Itoa(1000 + i),
 			Weight:   rapid.OneOf(rapid.Just(0.0), rapid.Float64Range(0, 3), rapid.Float64Range(0, 200)).Draw(t, "weight"),
 			Replicas: rapid.IntRange(1, 2).Draw(t, "replicas"),
 		}
@@ -198,7 +199,7 @@ func TestAssignMovesLittle(t *testing.T) {
 		k := rapid.IntRange(1, 8).Draw(t, "collectors")
 		var channels []master.Channel
 		for i := range n {
-			channels = append(channels, master.Channel{ID: fmt.Sprint(i), Weight: 1, Replicas: 1})
+			channels = append(channels, master.Channel{ID: strconv.Itoa(i), Weight: 1, Replicas: 1})
 		}
 		var collectors []master.Collector
 		for i := range k {
@@ -327,11 +328,12 @@ func TestAssignByHand(t *testing.T) {
 }
 
 func benchmarkAssign(b *testing.B, channels, collectors int) {
+	b.Helper()
 	rng := rand.New(rand.NewPCG(1, 2))
 	var chs []master.Channel
 	for i := range channels {
 		w := rng.ExpFloat64()
-		chs = append(chs, master.Channel{ID: fmt.Sprint(i), Weight: w * w * w, Replicas: 2})
+		chs = append(chs, master.Channel{ID: strconv.Itoa(i), Weight: w * w * w, Replicas: 2})
 	}
 	var cols []master.Collector
 	for i := range collectors {

@@ -26,7 +26,6 @@ const maxImport = 10_000
 //nolint:gochecknoglobals // a constant list
 var loginColumns = []string{"login", "channel", "twitch", "name"}
 
-//nolint:gochecknoglobals // a compiled constant
 var loginPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_]{0,24}$`)
 
 // pages are first elements of twitch.tv's paths that are not channels.

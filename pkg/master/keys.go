@@ -16,7 +16,7 @@ import (
 	"github.com/tungstene/tungstene/pkg/store"
 )
 
-// ErrNoKey: the event has no pseudonym key here.
+// ErrNoKey says that the event has no pseudonym key here.
 var ErrNoKey = errors.New("no pseudonym key")
 
 // Keys keeps the pseudonym keys of events, apart from what is collected: whoever has a key and the
@@ -60,7 +60,7 @@ func (k *FileKeys) Key(_ context.Context, event string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	text, err := os.ReadFile(path) //nolint:gosec // the name is a slug
+	text, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w of event %s: %s does not exist; mount the directory that the other masters use, or restore it",
 			ErrNoKey, event, path)
@@ -96,8 +96,8 @@ func (k *FileKeys) Create(_ context.Context, event string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.Remove(f.Name())) }()
-	_, err = f.WriteString(hex.EncodeToString(record.NewKey()) + "\n")
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+	_, werr := f.WriteString(hex.EncodeToString(record.NewKey()) + "\n")
+	if err := errors.Join(werr, f.Sync(), f.Close()); err != nil {
 		return err
 	}
 	// A link fails where the name is taken: another master was first.

@@ -23,16 +23,12 @@ import (
 
 // Master is one master. The states of the events that it keeps:
 //
-//	         schedule              start, or its Start comes
-//	┌───────┐        ┌───────────┐        ┌──────┐
-//	│ draft │───────►│ scheduled │───────►│ live │◄──┐ start, with an end
-//	└───────┘        └───────────┘        └──────┘   │ that lies ahead
-//	    │ start                              ▲ │     │
-//	    └────────────────────────────────────┘ │ stop, or its End and the grace have passed
-//	                                           ▼     │
-//	                                        ┌───────┐│   ┌────────┐
-//	                                        │ ended │┴──►│ frozen │
-//	                                        └───────┘    └────────┘
+//	┌───────┐ schedule ┌───────────┐ start, or its  ┌──────┐ stop, or its End  ┌───────┐       ┌────────┐
+//	│ draft ├─────────►│ scheduled ├───────────────►│ live ├──────────────────►│ ended ├──────►│ frozen │
+//	└───┬───┘          └───────────┘ Start comes    └──────┘ and grace passed  └───┬───┘       └────────┘
+//	    │ start                                       ▲  ▲                         │
+//	    └─────────────────────────────────────────────┘  └─────────────────────────┘
+//	                                                     start, when the End lies ahead
 type Master struct {
 	cfg     Config
 	log     *slog.Logger

@@ -86,10 +86,10 @@ type planner struct {
 	rates      map[ChannelID]*rate
 	planned    map[string]bool // who took part in the last plan
 
-	settling   time.Time // since when plans wait for new collectors; zero when they don't
-	massive    time.Time // when most were silent last
-	skewSince  time.Time
-	crowded map[string]time.Time // collector to since when it is too full for its own channels
+	settling  time.Time // since when plans wait for new collectors; zero when they don't
+	massive   time.Time // when most were silent last
+	skewSince time.Time
+	crowded   map[string]time.Time // collector to since when it is too full for its own channels
 }
 
 // heard is a collector as its heartbeats tell.

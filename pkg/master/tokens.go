@@ -35,7 +35,7 @@ func TokenFile(path string) TokenSource {
 		if info.Size() > maxTokenFile {
 			return nil, fmt.Errorf("token file %s is larger than %d bytes", path, maxTokenFile)
 		}
-		b, err := os.ReadFile(path) //nolint:gosec // the operator names the file
+		b, err := os.ReadFile(path)
 		if err != nil {
 			return nil, fmt.Errorf("token file: %w", err)
 		}

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -122,7 +123,7 @@ func bubble(t *testing.T, test func(w *world)) {
 			masters: map[string]*running{}, collectors: map[string]*fake{}, every: time.Second,
 		}
 		for i := range 300 {
-			w.twitch.users[fmt.Sprint(1000+i)] = master.User{ID: fmt.Sprint(1000 + i), Login: fmt.Sprint("login", i), Name: fmt.Sprint("Login", i)}
+			w.twitch.users[strconv.Itoa(1000+i)] = master.User{ID: strconv.Itoa(1000 + i), Login: fmt.Sprint("login", i), Name: fmt.Sprint("Login", i)}
 		}
 		w.op = w.client(operatorToken, "m1", "m2")
 		defer func() {
@@ -293,6 +294,13 @@ func (f *fake) joined() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.Sorted(maps.Keys(f.joinedAt))
+}
+
+// left is what it was told to leave so far.
+func (f *fake) left() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.parted)
 }
 
 func (f *fake) assignment() control.Assignment {
