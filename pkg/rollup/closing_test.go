@@ -18,7 +18,7 @@ func BenchmarkClose(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer s.Close() //nolint:errcheck // a benchmark
+	defer s.Close()
 	metrics, err := newMetrics(nil)
 	if err != nil {
 		b.Fatal(err)
