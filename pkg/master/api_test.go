@@ -438,11 +438,11 @@ func TestMetrics(t *testing.T) {
 		got := map[string]float64{}
 		for _, f := range families {
 			for _, m := range f.GetMetric() {
-				name := f.GetName()
+				name := []string{f.GetName()}
 				for _, l := range m.GetLabel() {
-					name += " " + l.GetValue()
+					name = append(name, l.GetValue())
 				}
-				got[name] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
+				got[strings.Join(name, " ")] = m.GetGauge().GetValue() + m.GetCounter().GetValue()
 			}
 		}
 		for name, want := range map[string]float64{
