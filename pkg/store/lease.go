@@ -133,9 +133,8 @@ func (e *Elector) Run(ctx context.Context, lead func(ctx context.Context, epoch 
 		if err != nil {
 			e.cfg.Logger.Error("leading failed; the election goes on", "lease", e.cfg.Name, "epoch", held.Epoch, "err", err)
 		}
-		if wait(ctx, e.cfg.Renew) != nil {
-			return nil
-		}
+		// Others have a turn first. If the context ends meanwhile, acquire tells.
+		_ = wait(ctx, e.cfg.Renew)
 	}
 }
 
@@ -226,7 +225,8 @@ func (e *Elector) term(ctx context.Context, held tenure, lead func(context.Conte
 		return e.stepDown(ctx, &held, log, nil)
 	}
 	log.Info("leading")
-	go func() { done <- lead(termCtx, held.Epoch) }()
+	epoch := held.Epoch // held is the renewals' alone
+	go func() { done <- lead(termCtx, epoch) }()
 
 	pause := e.cfg.Renew
 	for {

@@ -86,7 +86,7 @@ type Doc struct {
 }
 
 // Errors that callers tell apart. Every other error of a Store means that it could not be reached
-// or did not answer: try again.
+// or did not answer: try again. ErrInvalid is the exception, the caller's own mistake.
 var (
 	// ErrNotFound: there is no such document.
 	ErrNotFound = errors.New("no such document")

@@ -53,7 +53,10 @@ func file(tb testing.TB) string {
 }
 
 func TestConformance(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) store.Store { return open(t, file(t), local.Options{}) })
+	storetest.Run(t, func(t *testing.T) store.Store {
+		t.Helper()
+		return open(t, file(t), local.Options{})
+	})
 }
 
 // all is a query of every record of the tests here.
@@ -121,7 +124,7 @@ func insertForEver(path string) error {
 func TestKill(t *testing.T) {
 	path := file(t)
 	for round, after := range []int{3, 25, 60} {
-		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^$") //nolint:gosec // this test itself
+		cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^$")
 		cmd.Env = append(os.Environ(), childEnv+"="+path)
 		cmd.Stderr = os.Stderr
 		out, err := cmd.StdoutPipe()
@@ -247,24 +250,29 @@ func TestOpenRefuses(t *testing.T) {
 		want    string
 	}{
 		"newer": {prepare: func(t *testing.T, path string) {
+			t.Helper()
 			open(t, path, local.Options{})
 			database(t, path, "PRAGMA user_version = 99")
 		}, want: "written by a newer version"},
 		"another program's": {prepare: func(t *testing.T, path string) {
+			t.Helper()
 			database(t, path, "CREATE TABLE bookmarks (url)")
 		}, want: "of another program"},
 		"no database": {prepare: func(t *testing.T, path string) {
+			t.Helper()
 			if err := os.WriteFile(path, []byte(strings.Repeat("no database ", 1000)), 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}, want: "damaged or no store"},
 		"no directory": {prepare: func(t *testing.T, path string) {
+			t.Helper()
 			if err := os.Symlink(filepath.Join(path, "none", "x"), path); err != nil {
 				t.Fatal(err)
 			}
 		}, want: "directory must exist"},
 		"nothing to read": {prepare: func(*testing.T, string) {}, opts: local.Options{ReadOnly: true}, want: "name the data directory"},
 		"empty to read": {prepare: func(t *testing.T, path string) {
+			t.Helper()
 			if err := os.WriteFile(path, nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -274,7 +282,7 @@ func TestOpenRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			path := file(t)
 			c.prepare(t, path)
-			before, _ := os.ReadFile(path) //nolint:gosec // may not be there
+			before, _ := os.ReadFile(path) // may not be there
 			s, err := local.Open(path, c.opts)
 			if err == nil {
 				t.Fatal(s.Close())
@@ -285,7 +293,7 @@ func TestOpenRefuses(t *testing.T) {
 			if c.want != "negative" && !strings.Contains(err.Error(), path) {
 				t.Errorf("error %q does not name the file", err)
 			}
-			if after, _ := os.ReadFile(path); string(after) != string(before) { //nolint:gosec // as above
+			if after, _ := os.ReadFile(path); string(after) != string(before) {
 				t.Error("the file has been changed")
 			}
 		})
@@ -299,7 +307,7 @@ func TestLocked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer other.Close() //nolint:errcheck // a test's
+	defer other.Close()
 	other.SetMaxOpenConns(1)
 	if _, err := other.ExecContext(t.Context(), "BEGIN IMMEDIATE"); err != nil {
 		t.Fatal(err)
@@ -437,6 +445,9 @@ func TestManyLargeOfOneTime(t *testing.T) {
 
 func Benchmark(b *testing.B) {
 	for _, batch := range []int{500, 1000} {
-		storetest.Bench(b, func(b *testing.B) store.Store { return open(b, file(b), local.Options{}) }, batch, 210_000)
+		storetest.Bench(b, func(b *testing.B) store.Store {
+			b.Helper()
+			return open(b, file(b), local.Options{})
+		}, batch, 210_000)
 	}
 }

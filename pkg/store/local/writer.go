@@ -116,7 +116,10 @@ func newWriter(ctx context.Context, s *Store, conn *sql.Conn) (*writer, error) {
 	if err != nil {
 		return nil, errors.Join(err, w.exec("ROLLBACK"))
 	}
-	return w, w.exec("COMMIT")
+	if err := w.exec("COMMIT"); err != nil {
+		return nil, err
+	}
+	return w, nil
 }
 
 // exec runs SQL that is used once. The writer's statements don't take a caller's context: what is

@@ -27,12 +27,12 @@ import (
 // server is one for all tests of the package.
 var (
 	server    *testmongo.Server
-	serverErr error
+	errServer error
 )
 
 func TestMain(m *testing.M) {
-	server, serverErr = testmongo.Start(context.Background())
-	if serverErr == nil && !server.Real() {
+	server, errServer = testmongo.Start(context.Background())
+	if errServer == nil && !server.Real() {
 		// It takes milliseconds where a database takes microseconds. The command line overrules it.
 		if err := flag.Set("rapid.checks", "20"); err != nil {
 			panic(err)
@@ -51,11 +51,11 @@ func TestMain(m *testing.M) {
 
 func config(tb testing.TB) mongo.Config {
 	tb.Helper()
-	if serverErr != nil {
+	if errServer != nil {
 		if os.Getenv("CI") == "true" {
-			tb.Fatal(serverErr)
+			tb.Fatal(errServer)
 		}
-		tb.Skip(serverErr)
+		tb.Skip(errServer)
 	}
 	return mongo.Config{URI: server.URI(), Database: server.Database(), MaxPoolSize: server.MaxPoolSize()}
 }
@@ -84,6 +84,7 @@ func TestConformance(t *testing.T) {
 	cfg := config(t)
 	t.Logf("the suite runs on %s", server)
 	storetest.Run(t, func(t *testing.T) store.Store {
+		t.Helper()
 		cfg := cfg
 		cfg.Database = server.Database()
 		return open(t, cfg)
@@ -292,8 +293,8 @@ func TestQueriesUseIndexes(t *testing.T) {
 }
 
 func Benchmark(b *testing.B) {
-	if serverErr != nil {
-		b.Skip(serverErr)
+	if errServer != nil {
+		b.Skip(errServer)
 	}
 	minute := 200_000
 	if !server.Real() {
@@ -301,6 +302,7 @@ func Benchmark(b *testing.B) {
 	}
 	b.Logf("on %s", server)
 	storetest.Bench(b, func(b *testing.B) store.Store {
+		b.Helper()
 		cfg := config(b)
 		cfg.Database = server.Database()
 		return open(b, cfg)
