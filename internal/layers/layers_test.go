@@ -48,8 +48,8 @@ func TestImportsPointOneWay(t *testing.T) {
 	seen := 0
 	for {
 		var pkg struct {
-			ImportPath string
-			Imports    []string
+			ImportPath string   `json:"ImportPath"`
+			Imports    []string `json:"Imports"`
 		}
 		if err := dec.Decode(&pkg); errors.Is(err, io.EOF) {
 			break

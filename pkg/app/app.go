@@ -329,12 +329,14 @@ func (p *Process) buildPage(context.Context) (err error) {
 func (p *Process) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, p.close()) }()
 
-	stages, ends := make([]context.Context, 3), make([]context.CancelFunc, 3)
+	var (
+		stages [3]context.Context
+		ends   [3]context.CancelFunc
+		groups [3]errgroup.Group
+	)
 	for i := range stages {
 		stages[i], ends[i] = context.WithCancel(context.WithoutCancel(ctx))
-		defer ends[i]()
 	}
-	var groups [3]errgroup.Group
 	// The first failure stops everything, as the end of the context does.
 	stop, failed := context.WithCancelCause(ctx)
 	defer failed(nil)
@@ -433,6 +435,8 @@ func (p *Process) serve(ctx context.Context) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = server.Close() // someone still reads a stream
 	}
-	<-done
+	if served := <-done; !errors.Is(served, http.ErrServerClosed) {
+		err = errors.Join(err, served)
+	}
 	return err
 }

@@ -40,7 +40,7 @@ const doctorTimeout = 15 * time.Second
 // Doctor looks at everything that the roles of a configuration depend on. Locate names where a
 // wrong value stands.
 func Doctor(ctx context.Context, cfg Config, locate func(error) error) []Check {
-	d := doctor{cfg: cfg, locate: locate, logger: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	d := doctor{cfg: cfg, locate: locate, logger: slog.New(slog.DiscardHandler)}
 	for _, c := range []struct {
 		name  string
 		check func(context.Context) (status, detail string)
@@ -228,12 +228,11 @@ func (d *doctor) master(ctx context.Context) (status, detail string) {
 		return d.failed(err, "is the token one of master.operator_token_file?")
 	}
 	if !h.OK {
-		status = CheckWarning
-		detail = fmt.Sprintf("%s answers, leader %q", h.Master, h.Leader)
+		told := []string{fmt.Sprintf("%s answers, leader %q", h.Master, h.Leader)}
 		for _, k := range h.Conditions {
-			detail += fmt.Sprintf("; %s %s: %s", k.Name, k.Subject, k.Detail)
+			told = append(told, fmt.Sprintf("%s %s: %s", k.Name, k.Subject, k.Detail))
 		}
-		return status, detail
+		return CheckWarning, strings.Join(told, "; ")
 	}
 	return CheckOK, fmt.Sprintf("%s answers, %s leads, %d collectors", h.Master, h.Leader, h.Collectors)
 }

@@ -62,7 +62,7 @@ func Simulate(ctx context.Context, o SimOptions) (err error) {
 	group.Go(func() error {
 		defer stop()
 		if err := begin(ctx, s, cfg.Replay != nil); err != nil {
-			return nil //nolint:nilerr // stopped before it began
+			return nil
 		}
 		s.Begin()
 		var over <-chan time.Time

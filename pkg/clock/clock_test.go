@@ -30,11 +30,11 @@ func TestSystemUntil(t *testing.T) {
 func TestScaledRunsAtItsSpeed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Date(2020, 1, 5, 13, 0, 0, 0, time.UTC)
-		c, real := clock.NewScaled(begin, 60), time.Now()
+		c, from := clock.NewScaled(begin, 60), time.Now()
 		if err := c.Until(t.Context(), begin.Add(time.Hour)); err != nil {
 			t.Fatal(err)
 		}
-		if got := time.Since(real).Round(time.Millisecond); got != time.Minute {
+		if got := time.Since(from).Round(time.Millisecond); got != time.Minute {
 			t.Errorf("an hour at 60x took %s", got)
 		}
 		if c.Now().Before(begin.Add(time.Hour)) {

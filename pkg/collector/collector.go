@@ -368,7 +368,7 @@ func (c *Collector) heartbeat(ctx context.Context) error {
 		if ctx.Err() == nil {
 			c.masterAway(err)
 		}
-		return nil //nolint:nilerr // the collector goes on with the assignment it has
+		return nil // the collector goes on with the assignment it has
 	}
 	c.masterBack(sent, answer.Now)
 	if answer.Assignment == nil {
@@ -457,7 +457,11 @@ func (c *Collector) heartbeatOf(ctx context.Context) control.Heartbeat {
 	s := &h.Status
 	n, bytes, oldest, err := c.outbox.Stats(ctx)
 	if err == nil {
-		s.OutboxBatches, s.OutboxBytes, s.OutboxOldest = int64(n), bytes, oldest
+		s.OutboxBatches, s.OutboxBytes = int64(n), bytes
+		if n > 0 {
+			// The outbox goes by the machine's clock; what is told goes by the event's.
+			s.OutboxOldest = c.cfg.Clock.Now().Add(-time.Since(oldest))
+		}
 	}
 	s.Conditions = append(s.Conditions, c.reader.Conditions()...)
 	s.Conditions = append(s.Conditions, c.cfg.Helix.Conditions()...)

@@ -75,7 +75,7 @@ func (f *forwarder) forward(ctx context.Context, held []queue.Delivery) error {
 		}
 		f.fail(err)
 		select {
-		case <-time.After(wait/2 + rand.N(wait/2)): //nolint:gosec // jitter needs no secrecy
+		case <-time.After(wait/2 + rand.N(wait/2)):
 		case <-ctx.Done():
 			return ctx.Err()
 		}

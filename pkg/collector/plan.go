@@ -80,7 +80,7 @@ const assignmentFile = "assignment.json"
 // there was none.
 func loadAssignment(dir string) (*control.Assignment, error) {
 	path := filepath.Join(dir, assignmentFile)
-	b, err := os.ReadFile(path) //nolint:gosec // the collector's own folder
+	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil //nolint:nilnil // none is a normal answer
 	}
@@ -116,7 +116,7 @@ func saveAssignment(dir string, a control.Assignment) (err error) {
 	if err = tmp.Sync(); err != nil {
 		return errors.Join(err, tmp.Close())
 	}
-	if err = tmp.Close(); err != nil {
+	if err := tmp.Close(); err != nil {
 		return err
 	}
 	return os.Rename(tmp.Name(), filepath.Join(dir, assignmentFile))

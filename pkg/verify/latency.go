@@ -42,7 +42,7 @@ func (l *Latency) Quantile(q float64) float64 {
 		return 0
 	}
 	rank, seen := int64(math.Ceil(q*float64(l.n))), int64(0)
-	for i, n := range l.buckets {
+	for i, n := range &l.buckets {
 		if seen += n; seen >= rank && n > 0 {
 			return math.Round(latencyLeast*math.Pow(latencyStep, float64(i))*10) / 10
 		}

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"iter"
 	"maps"
@@ -146,7 +147,8 @@ func FindEvent(ctx context.Context, s Store, slug string) (record.Event, error) 
 		if err != nil {
 			return ev, fmt.Errorf("event %s: %w", slug, err)
 		}
-		return ev, record.Decode(raw, &ev)
+		err = record.Decode(raw, &ev)
+		return ev, err
 	}
 	n := 0
 	for raw, err := range s.Find(ctx, store.Query{Collection: store.Events, Limit: 2}) {
@@ -164,7 +166,7 @@ func FindEvent(ctx context.Context, s Store, slug string) (record.Event, error) 
 	case 1:
 		return ev, nil
 	}
-	return ev, fmt.Errorf("the store has several events: name one with --event")
+	return ev, errors.New("the store has several events: name one with --event")
 }
 
 func (c *comparison) readChannels(ctx context.Context, s Store) error {
