@@ -1,0 +1,211 @@
+package e2e_test
+
+import (
+	"bufio"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+)
+
+// proxy stands between programs and a server. It can cut the connections and refuse new ones.
+type proxy struct {
+	listener net.Listener
+	target   string
+	carry    func(client, server net.Conn)
+
+	mu    sync.Mutex
+	down  bool
+	conns map[net.Conn]struct{}
+	done  sync.WaitGroup
+}
+
+// newProxy carries bytes in both directions.
+func newProxy(tb testing.TB, target string) *proxy {
+	tb.Helper()
+	return startProxy(tb, target, func(client, server net.Conn) {
+		var back sync.WaitGroup
+		back.Go(func() {
+			_, _ = io.Copy(client, server) // until either side ends
+			_ = client.Close()
+		})
+		_, _ = io.Copy(server, client)
+		_ = server.Close()
+		back.Wait()
+	})
+}
+
+func startProxy(tb testing.TB, target string, carry func(client, server net.Conn)) *proxy {
+	tb.Helper()
+	l, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	p := &proxy{listener: l, target: target, carry: carry, conns: map[net.Conn]struct{}{}}
+	p.done.Go(p.accept)
+	tb.Cleanup(func() {
+		p.cut()
+		if err := l.Close(); err != nil {
+			tb.Error(err)
+		}
+		p.done.Wait()
+	})
+	return p
+}
+
+func (p *proxy) address() string { return p.listener.Addr().String() }
+
+func (p *proxy) accept() {
+	for {
+		client, err := p.listener.Accept()
+		if err != nil {
+			return // closed
+		}
+		p.done.Go(func() { p.serve(client) })
+	}
+}
+
+func (p *proxy) serve(client net.Conn) {
+	defer func() { _ = client.Close() }()
+	if !p.hold(client) {
+		return
+	}
+	defer p.drop(client)
+	server, err := (&net.Dialer{}).Dial("tcp", p.target) //nolint:noctx // on loopback; the connection ends with cut
+	if err != nil {
+		return // as an unreachable server would
+	}
+	defer func() { _ = server.Close() }()
+	if !p.hold(server) {
+		return
+	}
+	defer p.drop(server)
+	p.carry(client, server)
+}
+
+// hold takes note of a connection, unless the proxy is cut.
+func (p *proxy) hold(c net.Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.down {
+		p.conns[c] = struct{}{}
+	}
+	return !p.down
+}
+
+func (p *proxy) drop(c net.Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.conns, c)
+}
+
+// cut breaks all connections and refuses new ones until heal.
+func (p *proxy) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.down = true
+	for c := range p.conns {
+		_ = c.Close() // that is the point
+	}
+}
+
+func (p *proxy) heal() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.down = false
+}
+
+// writes are the commands that a gate lets through one at a time.
+var writes = []string{"insert", "update", "delete", "findAndModify", "createIndexes"} //nolint:gochecknoglobals // a constant list
+
+// newGate stands before FerretDB, which finds a document and replaces it in two steps: of two
+// processes that compare and set at once both would win. The gate gives it what MongoDB has: the
+// writes of all clients happen one after the other. Reads pass freely.
+func newGate(tb testing.TB, target string) *proxy {
+	tb.Helper()
+	var one sync.Mutex
+	return startProxy(tb, target, func(client, server net.Conn) {
+		requests, answers := bufio.NewReader(client), bufio.NewReader(server)
+		for {
+			request, err := readMessage(requests)
+			if err != nil {
+				return
+			}
+			answer, err := exchange(&one, request, server, answers)
+			if err != nil {
+				return
+			}
+			if _, err := client.Write(answer); err != nil {
+				return
+			}
+		}
+	})
+}
+
+func exchange(one *sync.Mutex, request []byte, server io.Writer, answers *bufio.Reader) (answer []byte, err error) {
+	if slices.Contains(writes, commandOf(request)) {
+		one.Lock()
+		defer one.Unlock()
+	}
+	if _, err := server.Write(request); err != nil {
+		return nil, err
+	}
+	if isMessage(request) && binary.LittleEndian.Uint32(request[16:])&moreToCome != 0 {
+		return nil, nil // no answer is wanted
+	}
+	return readMessage(answers)
+}
+
+// The parts of MongoDB's wire protocol that are looked at.
+const (
+	headerBytes = 16
+	opMessage   = 2013
+	moreToCome  = 1 << 1
+	maxMessage  = 64 << 20
+)
+
+func readMessage(r io.Reader) ([]byte, error) {
+	var size [4]byte
+	if _, err := io.ReadFull(r, size[:]); err != nil {
+		return nil, err
+	}
+	n := binary.LittleEndian.Uint32(size[:])
+	if n < headerBytes || n > maxMessage {
+		return nil, fmt.Errorf("a message of %d bytes", n)
+	}
+	b := make([]byte, n)
+	copy(b, size[:])
+	_, err := io.ReadFull(r, b[len(size):])
+	return b, err
+}
+
+func isMessage(b []byte) bool {
+	return len(b) > headerBytes+4 && binary.LittleEndian.Uint32(b[12:]) == opMessage
+}
+
+// commandOf is the name of a request's command; empty for the old handshake.
+func commandOf(b []byte) string {
+	if !isMessage(b) {
+		return ""
+	}
+	for rest := b[headerBytes+4:]; len(rest) > 5; {
+		size := int(binary.LittleEndian.Uint32(rest[1:]))
+		if size < 4 || size > len(rest)-1 {
+			return ""
+		}
+		if rest[0] == 0 { // the body; a 1 is a sequence of documents
+			e, err := bson.Raw(rest[1 : 1+size]).IndexErr(0)
+			if err != nil {
+				return ""
+			}
+			return e.Key()
+		}
+		rest = rest[1+size:]
+	}
+	return ""
+}
