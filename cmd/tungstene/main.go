@@ -22,6 +22,7 @@ type tool struct {
 	Channel    channelCmd    `cmd:"" help:"Import, list and remove the channels of an event."`
 	Collectors collectorsCmd `cmd:"" help:"List the collectors, or forget one that won't come back."`
 	Doctor     doctorCmd     `cmd:"" help:"Check configuration, credentials, broker, store and clock, and say how to mend what is wrong."`
+	Health     healthCmd     `cmd:"" help:"Ask a running process whether it is well."`
 	Queue      queueCmd      `cmd:"" help:"Declare the queues, or tell how full they are."`
 	Docs       docsCmd       `cmd:"" help:"Write the generated pages of docs/." hidden:""`
 

@@ -88,6 +88,7 @@ type eventCmd struct {
 	Schedule eventStateCmd  `cmd:"" help:"Have a draft begin by itself at its start."`
 	Start    eventStateCmd  `cmd:"" help:"Start collecting now."`
 	Stop     eventStateCmd  `cmd:"" help:"Stop collecting now."`
+	Apply    eventApplyCmd  `cmd:"" help:"Make an event of a list of channels and start it, if that is not done yet."`
 }
 
 func (eventCmd) Help() string {
