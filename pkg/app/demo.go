@@ -51,8 +51,8 @@ type DemoOptions struct {
 type DemoResult struct {
 	verify.Result
 	*verify.Recording
-	// MemoryBytes is the most memory that the process has had resident; 0 where the system does
-	// not tell.
+	// MemoryBytes is the most memory that the process has had resident until everything was
+	// counted, the simulator included, the comparison left out; 0 where the system does not tell.
 	MemoryBytes int64 `json:"memory_bytes"`
 }
 
@@ -363,6 +363,7 @@ func (d *demo) settle(ctx context.Context) error {
 
 func (d *demo) reconcile(ctx context.Context) (res DemoResult, err error) {
 	d.out.line("comparing what was sent with what is stored")
+	res.MemoryBytes = peakMemory()
 	f, err := os.Open(d.ledgerPath())
 	if err != nil {
 		return res, fmt.Errorf("read the ledger: %w", err)
@@ -379,7 +380,6 @@ func (d *demo) reconcile(ctx context.Context) (res DemoResult, err error) {
 		}
 		res.Recording = &recording
 	}
-	res.MemoryBytes = peakMemory()
 	return res, nil
 }
 

@@ -88,11 +88,12 @@ func keyOf(id string) key {
 	return key(s[:16])
 }
 
-// sent is what the ledger says of a message, and whether the store has it.
-type sent struct {
-	found  bool
-	shared bool
-}
+// What the ledger says of a message, and whether the store has it.
+const (
+	told   uint8 = 1 << iota // in the ledger
+	shared                   // a shared-chat copy
+	found                    // in the store
+)
 
 // cell is a channel's minute.
 type cell struct {
@@ -107,7 +108,7 @@ type comparison struct {
 	Result
 	event    record.Event
 	byLogin  map[string]string
-	ledger   map[key]*sent
+	ledger   map[key]uint8 // of told, shared, found
 	expected map[cell]count
 	emotes   bool // the ledger tells emotes
 	first    int64
@@ -121,7 +122,7 @@ func Run(ctx context.Context, s Store, event string, ledger iter.Seq2[sim.Entry,
 		return Result{}, err
 	}
 	c := &comparison{
-		event: ev, byLogin: map[string]string{}, ledger: map[key]*sent{}, expected: map[cell]count{},
+		event: ev, byLogin: map[string]string{}, ledger: map[key]uint8{}, expected: map[cell]count{},
 		first: math.MaxInt64,
 	}
 	c.Event = ev.Slug
@@ -197,10 +198,13 @@ func (c *comparison) readLedger(ledger iter.Seq2[sim.Entry, error]) error {
 			continue
 		}
 		k := keyOf(e.ID)
-		if c.ledger[k] != nil {
+		if c.ledger[k] != 0 {
 			continue // told twice
 		}
-		c.ledger[k] = &sent{shared: e.Shared}
+		c.ledger[k] = told
+		if e.Shared {
+			c.ledger[k] |= shared
+		}
 		channels[e.Channel] = true
 		c.emotes = c.emotes || e.Emotes > 0
 		if e.Shared {
@@ -236,16 +240,17 @@ func (c *comparison) readRecords(ctx context.Context, s Store) error {
 			return fmt.Errorf("read the stored messages: %w", err)
 		}
 		id, _ := raw.Lookup("message").StringValueOK()
-		m := c.ledger[keyOf(id)]
+		k := keyOf(id)
+		m := c.ledger[k]
 		switch {
-		case m == nil:
+		case m == 0:
 			c.Unexpected++
-		case m.found:
+		case m&found != 0:
 			c.Duplicates++
 			c.example("message %s is stored more than once", id)
 		default:
-			m.found = true
-			if !m.shared {
+			c.ledger[k] = m | found
+			if m&shared == 0 {
 				c.Stored++
 			}
 			at, ok := raw.Lookup("time").DateTimeOK()
@@ -256,7 +261,7 @@ func (c *comparison) readRecords(ctx context.Context, s Store) error {
 		}
 	}
 	for _, m := range c.ledger {
-		if !m.found {
+		if m&found == 0 {
 			c.Lost++
 		}
 	}
