@@ -172,7 +172,7 @@ type Env struct {
 func Role(name, description, version string, roles Roles) int {
 	var grammar struct {
 		Configured
-		Version kong.VersionFlag `help:"Print the version."`
+		Version kong.VersionFlag `env:"-" help:"Print the version."`
 	}
 	p := Program{Name: name, Description: description, Version: version, Grammar: &grammar}
 	p.Run = func(ctx context.Context) error {

@@ -87,23 +87,3 @@ func TestDemoRefusesUsedData(t *testing.T) {
 		t.Error("it would have written into another run's data")
 	}
 }
-
-// BenchmarkPipeline runs everything in one process with the simulator: 350 channels at 5,000
-// messages a second for half a minute. It prints what came through and how late.
-func BenchmarkPipeline(b *testing.B) {
-	for b.Loop() {
-		res, err := app.Demo(b.Context(), b.Context(), app.DemoOptions{
-			Channels: 350, Rate: 5000, For: 30 * time.Second, Collectors: 2, Replicas: 1, Listen: "127.0.0.1:0", Data: b.TempDir(),
-		}, &bytes.Buffer{})
-		if err != nil {
-			b.Fatal(err)
-		}
-		if !res.OK() {
-			b.Errorf("got %+v", res.Result)
-		}
-		b.ReportMetric(res.MessagesPerSecond, "messages/s")
-		b.ReportMetric(res.LatencyP50, "p50-ms")
-		b.ReportMetric(res.LatencyP99, "p99-ms")
-		b.ReportMetric(float64(res.MemoryBytes)/(1<<20), "MB")
-	}
-}

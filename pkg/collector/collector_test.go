@@ -26,7 +26,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // patience bounds every wait; only a failure takes as long.
 const patience = 30 * time.Second
 
-func eventually(t *testing.T, what string, ready func() bool) {
+func eventually(t testing.TB, what string, ready func() bool) {
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -85,7 +85,7 @@ func (q *target) set(away bool) {
 }
 
 // messages are the Twitch ids of the messages that arrived, and how often.
-func (q *target) messages(t *testing.T) map[string]int {
+func (q *target) messages(t testing.TB) map[string]int {
 	t.Helper()
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -156,7 +156,7 @@ func (m *master) heartbeat() control.Heartbeat {
 
 // world is a simulated Twitch with a master and a queue.
 type world struct {
-	t      *testing.T
+	t      testing.TB
 	dir    string
 	sim    *sim.Sim
 	ledger *ledger
@@ -171,7 +171,7 @@ type ledger struct {
 	ids   chan map[string]bool
 }
 
-func newLedger(t *testing.T) *ledger {
+func newLedger(t testing.TB) *ledger {
 	r, w := io.Pipe()
 	l := &ledger{Writer: w, close: w.Close, ids: make(chan map[string]bool, 1)}
 	go func() {
@@ -188,7 +188,7 @@ func newLedger(t *testing.T) *ledger {
 	return l
 }
 
-func newWorld(t *testing.T, channels int, rate float64) *world {
+func newWorld(t testing.TB, channels int, rate float64) *world {
 	t.Helper()
 	w := &world{t: t, dir: t.TempDir(), ledger: newLedger(t), master: &master{}, queue: &target{}}
 	var err error
@@ -215,7 +215,7 @@ func newWorld(t *testing.T, channels int, rate float64) *world {
 	public := map[string]string{}
 	a := &control.Assignment{
 		Collector: "c1", Epoch: 3, Revision: 1,
-		Budget: control.Budget{Joins: 1000, JoinWindow: time.Second, PerConnection: 10, HelixPoints: 10_000},
+		Budget: control.Budget{Joins: 1000, JoinWindow: time.Second, PerConnection: min(90, max(10, channels/4)), HelixPoints: 10_000},
 	}
 	for _, c := range w.sim.Channels() {
 		public[c.ID] = c.Login
