@@ -194,7 +194,9 @@ func (c *Collector) Leave() { c.leaving.Store(true) }
 func (c *Collector) Joined() int { return len(c.reader.Joined()) }
 
 // Status is how the collector is doing.
-func (c *Collector) Status(ctx context.Context) control.CollectorStatus { return c.heartbeatOf(ctx).Status }
+func (c *Collector) Status(ctx context.Context) control.CollectorStatus {
+	return c.heartbeatOf(ctx).Status
+}
 
 // LastSweep is the slot of the last sweep whose samples were written.
 func (c *Collector) LastSweep() time.Time { return c.sweeper.Status().LastSweep }

@@ -482,4 +482,3 @@ func TestNames(t *testing.T) {
 		}
 	}
 }
-
