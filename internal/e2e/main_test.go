@@ -37,7 +37,7 @@ func (s suite) Run() int {
 // buildTimeout bounds the building of the programs.
 const buildTimeout = 8 * time.Minute
 
-// programs are built once for all tests.
+// programs are built once for all tests, and watched so that none outlives them.
 type programs struct {
 	once sync.Once
 	dir  string
@@ -45,7 +45,6 @@ type programs struct {
 	dog  watchdog
 }
 
-//nolint:gochecknoglobals // one build for the package
 var built programs
 
 // binaries gives the folder of the programs, and builds them the first time.
@@ -75,7 +74,7 @@ func (p *programs) build() (err error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), buildTimeout)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "go", append(args, "./cmd/...")...) //nolint:gosec // our own programs
+	cmd := exec.CommandContext(ctx, "go", append(args, "./cmd/...")...) // our own programs
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the programs: %w\n%s", err, out)
@@ -107,7 +106,7 @@ func (w *watchdog) start(dir string) error {
 	w.cmd = exec.Command("/bin/sh", "-c", `trap '' INT TERM HUP
 cat >/dev/null
 for p in "$1"/running/*; do [ -e "$p" ] && kill -s KILL "${p##*/}" 2>/dev/null; done
-rm -rf -- "$1"`, "sh", dir) //nolint:noctx,gosec // it ends with its input; the folder is ours
+rm -rf -- "$1"`, "sh", dir) // it ends with its input; the folder is ours
 	in, err := w.cmd.StdinPipe()
 	if err != nil {
 		return err
@@ -134,7 +133,7 @@ func (w *watchdog) stop() error {
 
 // tailOf is the end of a log.
 func tailOf(path string, lines int) string {
-	b, err := os.ReadFile(path) //nolint:gosec // a log of ours
+	b, err := os.ReadFile(path) // a log of ours
 	if err != nil {
 		return err.Error()
 	}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"slices"
 	"sync"
 	"testing"
 
@@ -76,7 +75,7 @@ func (p *proxy) serve(client net.Conn) {
 		return
 	}
 	defer p.drop(client)
-	server, err := (&net.Dialer{}).Dial("tcp", p.target) //nolint:noctx // on loopback; the connection ends with cut
+	server, err := (&net.Dialer{}).Dial("tcp", p.target) // on loopback; the connection ends with cut
 	if err != nil {
 		return // as an unreachable server would
 	}
@@ -120,15 +119,12 @@ func (p *proxy) heal() {
 	p.down = false
 }
 
-// writes are the commands that a gate lets through one at a time.
-var writes = []string{"insert", "update", "delete", "findAndModify", "createIndexes"} //nolint:gochecknoglobals // a constant list
-
 // newGate stands before FerretDB, which finds a document and replaces it in two steps: of two
 // processes that compare and set at once both would win. The gate gives it what MongoDB has: the
-// writes of all clients happen one after the other. Reads pass freely.
+// writes to a collection happen one after the other. Reads pass freely.
 func newGate(tb testing.TB, target string) *proxy {
 	tb.Helper()
-	var one sync.Mutex
+	g := &gate{writing: map[string]*sync.Mutex{}}
 	return startProxy(tb, target, func(client, server net.Conn) {
 		requests, answers := bufio.NewReader(client), bufio.NewReader(server)
 		for {
@@ -136,7 +132,7 @@ func newGate(tb testing.TB, target string) *proxy {
 			if err != nil {
 				return
 			}
-			answer, err := exchange(&one, request, server, answers)
+			answer, err := g.exchange(request, server, answers)
 			if err != nil {
 				return
 			}
@@ -147,15 +143,32 @@ func newGate(tb testing.TB, target string) *proxy {
 	})
 }
 
-func exchange(one *sync.Mutex, request []byte, server io.Writer, answers *bufio.Reader) (answer []byte, err error) {
-	if slices.Contains(writes, commandOf(request)) {
+type gate struct {
+	mu      sync.Mutex
+	writing map[string]*sync.Mutex // by collection
+}
+
+// writer is the lock of a collection.
+func (g *gate) writer(collection string) *sync.Mutex {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.writing[collection] == nil {
+		g.writing[collection] = &sync.Mutex{}
+	}
+	return g.writing[collection]
+}
+
+func (g *gate) exchange(request []byte, server io.Writer, answers *bufio.Reader) (answer []byte, err error) {
+	switch command, collection := commandOf(request); command {
+	case "insert", "update", "delete", "findAndModify", "createIndexes":
+		one := g.writer(collection)
 		one.Lock()
 		defer one.Unlock()
 	}
 	if _, err := server.Write(request); err != nil {
 		return nil, err
 	}
-	if isMessage(request) && binary.LittleEndian.Uint32(request[16:])&moreToCome != 0 {
+	if isMessage(request) && binary.LittleEndian.Uint32(request[headerBytes:])&moreToCome != 0 {
 		return nil, nil // no answer is wanted
 	}
 	return readMessage(answers)
@@ -188,24 +201,26 @@ func isMessage(b []byte) bool {
 	return len(b) > headerBytes+4 && binary.LittleEndian.Uint32(b[12:]) == opMessage
 }
 
-// commandOf is the name of a request's command; empty for the old handshake.
-func commandOf(b []byte) string {
+// commandOf is the name of a request's command and the collection that it speaks of, if any; both
+// are empty for the old handshake.
+func commandOf(b []byte) (command, collection string) {
 	if !isMessage(b) {
-		return ""
+		return "", ""
 	}
 	for rest := b[headerBytes+4:]; len(rest) > 5; {
 		size := int(binary.LittleEndian.Uint32(rest[1:]))
 		if size < 4 || size > len(rest)-1 {
-			return ""
+			return "", ""
 		}
 		if rest[0] == 0 { // the body; a 1 is a sequence of documents
 			e, err := bson.Raw(rest[1 : 1+size]).IndexErr(0)
 			if err != nil {
-				return ""
+				return "", ""
 			}
-			return e.Key()
+			collection, _ := e.Value().StringValueOK()
+			return e.Key(), collection
 		}
 		rest = rest[1+size:]
 	}
-	return ""
+	return "", ""
 }

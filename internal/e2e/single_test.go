@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -92,7 +93,7 @@ func TestOneProcess(t *testing.T) {
 	t.Parallel()
 	s := &single{world: newWorld(t)}
 	// 20 JOINs in 10 s, Twitch's own limit, is the simulator's default.
-	s.sim = s.startSim("--channels", fmt.Sprint(channels), "--rate", "100", "--duplicate", "0.01", "--disorder", "0.01")
+	s.sim = s.startSim("--channels", strconv.Itoa(channels), "--rate", "100", "--duplicate", "0.01", "--disorder", "0.01")
 	s.data = filepath.Join(s.dir, "data")
 	s.file = s.write("tungstene.yaml", fmt.Sprintf(`data: %s
 listen: 127.0.0.1:0

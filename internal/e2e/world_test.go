@@ -113,7 +113,7 @@ func (w *world) start(name, binary string, args ...string) *program {
 	if info, err := stderr.Stat(); err == nil {
 		p.from = info.Size()
 	}
-	p.cmd = exec.Command(filepath.Join(w.bin, binary), args...) //nolint:noctx,gosec // ours; the test ends it
+	p.cmd = exec.Command(filepath.Join(w.bin, binary), args...) // ours; the test ends it
 	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr, p.cmd.Env = w.dir, stdout, stderr, environment()
 	if err := p.cmd.Start(); err != nil {
 		w.t.Fatalf("start %s: %v", name, err)
@@ -134,7 +134,7 @@ func (w *world) start(name, binary string, args ...string) *program {
 
 func (w *world) open(path string) *os.File {
 	w.t.Helper()
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) //nolint:gosec // a log of ours
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600) // a log of ours
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -196,7 +196,10 @@ func (p *program) address() string {
 	}
 	p.w.until(p.name+" runs", func() error {
 		for line := range strings.Lines(p.logged()) {
-			var entry struct{ Msg, Address string }
+			var entry struct {
+				Msg     string `json:"msg"`
+				Address string `json:"address"`
+			}
 			if json.Unmarshal([]byte(line), &entry) == nil && entry.Msg == "running" {
 				p.url = entry.Address
 				return nil
@@ -330,7 +333,7 @@ func (w *world) run(args ...string) (code int, stdout, stderr string) {
 	ctx, cancel := context.WithTimeout(w.t.Context(), commandTimeout)
 	defer cancel()
 	var out, errs bytes.Buffer
-	cmd := exec.CommandContext(ctx, filepath.Join(w.bin, "tungstene"), args...) //nolint:gosec // ours
+	cmd := exec.CommandContext(ctx, filepath.Join(w.bin, "tungstene"), args...) // ours
 	cmd.Dir, cmd.Stdout, cmd.Stderr, cmd.Env = w.dir, &out, &errs, environment()
 	err := cmd.Run()
 	log := w.open(filepath.Join(w.logs, "commands.log"))
@@ -378,7 +381,7 @@ func (w *world) keepsSecrets() {
 		}
 	}
 	for _, f := range files {
-		b, err := os.ReadFile(f) //nolint:gosec // logs of ours
+		b, err := os.ReadFile(f) // logs of ours
 		if err != nil {
 			w.t.Error(err)
 			continue
@@ -401,7 +404,7 @@ func (w *world) sound() {
 		w.t.Fatal(err)
 	}
 	for _, f := range files {
-		b, err := os.ReadFile(f) //nolint:gosec // logs of ours
+		b, err := os.ReadFile(f) // logs of ours
 		if err != nil {
 			w.t.Error(err)
 			continue

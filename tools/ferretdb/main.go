@@ -60,10 +60,12 @@ func run(listen, dir string, verbose bool, stdin io.Reader, stdout io.Writer) er
 		level = slog.LevelInfo
 	}
 	server, err := ferretdb.New(&ferretdb.Config{
-		Listener:  ferretdb.ListenerConfig{TCP: listen},
-		Logger:    slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})),
-		Handler:   "sqlite",
-		SQLiteURL: "file:" + abs + "/",
+		Listener: ferretdb.ListenerConfig{TCP: listen},
+		Logger:   slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})),
+		Handler:  "sqlite",
+		// What is acknowledged survives the death of this process, if not that of the machine. An
+		// insert that meets one duplicate is done document by document, each with a flush otherwise.
+		SQLiteURL: "file:" + abs + "/?_pragma=synchronous(normal)",
 	})
 	if err != nil {
 		return fmt.Errorf("start on %s: %w", listen, err)
