@@ -13,14 +13,13 @@ COPY internal ./internal
 COPY pkg ./pkg
 ARG VERSION=dev
 ARG TARGETOS TARGETARCH
-# Time zones are in the programs (time/tzdata). The folders belong to the user that the programs
-# run as, so that the volumes which are mounted there do.
+# Time zones are in the programs (time/tzdata).
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
     CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
     go build -trimpath -ldflags "-s -w -X main.version=$VERSION" -o /image/usr/local/bin/ ./cmd/... && \
     install -D -m 0644 /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ca-certificates.crt && \
     install -d -m 1777 /image/tmp && \
-    install -d -m 0700 -o 65532 -g 65532 /image/data /image/keys && \
+    install -d -m 0700 /volumes/data /volumes/keys && \
     printf 'tungstene:x:65532:65532:tungstene:/data:/\n' > /image/etc/passwd && \
     printf 'tungstene:x:65532:\n' > /image/etc/group
 
@@ -31,6 +30,8 @@ LABEL org.opencontainers.image.title="Tungstene" \
       org.opencontainers.image.source="https://github.com/tungstene/tungstene" \
       org.opencontainers.image.version="$VERSION"
 COPY --from=build /image /
+# They belong to the user that the programs run as, so the volumes that are mounted there do.
+COPY --from=build --chown=65532:65532 /volumes /
 ENV PATH=/usr/local/bin
 USER 65532:65532
 WORKDIR /data

@@ -227,7 +227,7 @@ func TestVolumes(t *testing.T) {
 				if _, ok := sh.project.Volumes[v.Source]; !ok {
 					t.Errorf("%s: volume %s is not declared", name, v.Source)
 				}
-				if ours(s) && !v.ReadOnly && !strings.Contains(dockerfile, "/image"+v.Target) {
+				if ours(s) && !v.ReadOnly && !strings.Contains(dockerfile, "/volumes"+v.Target) {
 					t.Errorf("%s: the image has no folder %s, so root owns the volume", name, v.Target)
 				}
 				keepers[v.Source] = append(keepers[v.Source], name)
@@ -489,7 +489,7 @@ func TestDockerfile(t *testing.T) {
 		t.Errorf("%s is not pinned to go.mod's version %v", froms[0][1], language)
 	}
 	for _, want := range []string{
-		"\nUSER " + ourUser + "\n", "CGO_ENABLED=0", "-trimpath", "-X main.version=$VERSION", "ca-certificates.crt",
+		"\nUSER " + ourUser + "\n", "--chown=" + ourUser + " /volumes /\n", "CGO_ENABLED=0", "-trimpath", "-X main.version=$VERSION", "ca-certificates.crt",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("%q is not in the Dockerfile", want)
