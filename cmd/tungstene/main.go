@@ -26,7 +26,7 @@ type tool struct {
 	Queue      queueCmd      `cmd:"" help:"Declare the queues, or tell how full they are."`
 	Docs       docsCmd       `cmd:"" help:"Write the generated pages of docs/." hidden:""`
 
-	Version kong.VersionFlag `env:"-" help:"Print the version."`
+	Version kong.VersionFlag `help:"Print the version."`
 }
 
 func main() {

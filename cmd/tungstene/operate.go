@@ -19,7 +19,7 @@ import (
 // operator is what commands need that speak to the master.
 type operator struct {
 	File   app.ConfigFile   `env:"TUNGSTENE_CONFIG" help:"YAML file with the configuration." name:"config" placeholder:"FILE" short:"c"`
-	Data   string           `default:"data"         help:"Data folder, where an 'up' on this machine keeps its operator token."`
+	Data   string           `default:"data" env:"TUNGSTENE_DATA" help:"Data folder, where an 'up' on this machine keeps its operator token."`
 	Master app.MasterConfig `embed:""               prefix:"master-"`
 	JSON   bool             `help:"Print JSON."`
 }

@@ -244,6 +244,10 @@ func (p *Process) buildCollectors(context.Context) error {
 	if err != nil {
 		return &FieldError{Field: "collector.compression", Err: err}
 	}
+	handover := p.cfg.Collector.Handover
+	if p.roles.Master {
+		handover = 0 // the process stops as a whole: there is nobody to hand over to
+	}
 	for i := range p.roles.Collectors {
 		name, node := p.cfg.Name, p.cfg.Node
 		if p.roles.Collectors > 1 {
@@ -259,8 +263,8 @@ func (p *Process) buildCollectors(context.Context) error {
 			return err
 		}
 		p.closers = append(p.closers, func() error { client.Close(); return nil })
-		logger, metrics := p.logger.With(slog.String("collector", name)), label(p.registry, name)
-		api, err := newHelix(p.cfg, logger, metrics)
+		metrics := label(p.registry, name)
+		api, err := newHelix(p.cfg, p.logger.With(slog.String("collector", name)), metrics)
 		if err != nil {
 			return err
 		}
@@ -269,13 +273,13 @@ func (p *Process) buildCollectors(context.Context) error {
 			Dir:      filepath.Join(p.cfg.Data, "collector-"+name),
 			Capacity: p.cfg.Collector.Capacity, Heartbeat: p.cfg.Collector.Heartbeat,
 			Tick: p.cfg.Collector.Tick, TickRecords: p.cfg.Collector.TickRecords,
-			Compression: compression, OutboxBytes: p.cfg.Collector.OutboxBytes,
+			Handover: handover, Compression: compression, OutboxBytes: p.cfg.Collector.OutboxBytes,
 			Master: client, Queue: p.queue,
 			Chat: chat.Config{
 				Address: p.cfg.Twitch.IRC, TLS: p.cfg.Twitch.IRCTLS, KeepAlive: p.cfg.Twitch.KeepAlive,
 			},
 			Helix: api, Sweeps: helix.SweeperConfig{Schedule: p.cfg.Twitch.Sweep, UsersSchedule: p.cfg.Twitch.Users},
-			Clock: p.opts.Clock, Logger: logger, Registerer: metrics,
+			Clock: p.opts.Clock, Logger: p.logger, Registerer: metrics,
 		})
 		if err != nil {
 			return fmt.Errorf("collector %s: %w", name, err)

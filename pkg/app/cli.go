@@ -108,7 +108,7 @@ func (p Program) Main(args []string) (code int) {
 	exited := false
 	parser, err := kong.New(p.Grammar,
 		kong.Name(p.Name), kong.Description(p.Description),
-		kong.DefaultEnvars("TUNGSTENE"),
+		kong.PostBuild(environment),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
 		kong.Vars{"version": p.Version},
 		kong.Writers(p.Stdout, p.Stderr),
@@ -151,6 +151,24 @@ func (p Program) Main(args []string) (code int) {
 	return ExitFailed
 }
 
+// environment gives every flag that is a field of Config its environment variable. Other flags have
+// none: a variable that is set for a role must not change what a command is asked for.
+func environment(k *kong.Kong) error {
+	fields := map[string]Field{}
+	for _, f := range Fields() {
+		fields[f.Flag] = f
+	}
+	return kong.Visit(k.Model, func(n kong.Visitable, next kong.Next) error {
+		if flag, ok := n.(*kong.Flag); ok && len(flag.Envs) == 0 {
+			if f, ok := fields[flag.Name]; ok && f.Help == flag.Help {
+				flag.Envs = []string{f.Env}
+				flag.Value.Tag.Envs = flag.Envs
+			}
+		}
+		return next(nil)
+	})
+}
+
 // helpOf is the command that was being parsed.
 func helpOf(program string, ctx *kong.Context) string {
 	if c := ctx.Command(); c != "" {
@@ -172,7 +190,7 @@ type Env struct {
 func Role(name, description, version string, roles Roles) int {
 	var grammar struct {
 		Configured
-		Version kong.VersionFlag `env:"-" help:"Print the version."`
+		Version kong.VersionFlag `help:"Print the version."`
 	}
 	p := Program{Name: name, Description: description, Version: version, Grammar: &grammar}
 	p.Run = func(ctx context.Context) error {

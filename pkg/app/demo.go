@@ -327,10 +327,9 @@ func (d *demo) run(ctx, stop context.Context) error {
 // settle waits until everything is stored, and every minute with a message closed.
 func (d *demo) settle(ctx context.Context) error {
 	err := d.until(ctx, nil, func() (bool, error) {
-		waiting, err := d.process.queue.Depth(ctx, queue.Store)
-		if err != nil {
-			return false, err
-		}
+		d.report(ctx, "storing the last records")
+		// A batch is in the queue before it leaves its outbox: looking in this order misses none.
+		waiting := 0
 		for _, c := range d.process.collectors {
 			n, err := c.Pending(ctx)
 			if err != nil {
@@ -338,8 +337,8 @@ func (d *demo) settle(ctx context.Context) error {
 			}
 			waiting += n
 		}
-		d.report(ctx, "storing the last records")
-		return waiting == 0, nil
+		n, err := d.process.queue.Depth(ctx, queue.Store)
+		return waiting+n == 0, err
 	})
 	if err != nil {
 		return err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -32,6 +31,9 @@ type batcher struct {
 	waiting []record.Record
 	room    chan struct{} // closed when waiting has been taken
 	full    chan struct{} // has one element when TickRecords wait
+
+	flushing bool // records were taken and are not in the outbox yet
+	refused  bool // a record was not taken: nothing after it may be called covered
 
 	failing  time.Time // since when the outbox refuses writes; zero when it doesn't
 	failure  string
@@ -78,16 +80,27 @@ func (b *batcher) add(ctx context.Context, records ...record.Record) error {
 		select {
 		case <-room:
 		case <-ctx.Done():
+			b.mu.Lock()
+			b.refused = true
+			b.mu.Unlock()
 			return ctx.Err()
 		}
 	}
+}
+
+// pending reports whether records wait to be written to the outbox.
+func (b *batcher) pending() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.flushing || len(b.waiting) > 0
 }
 
 func (b *batcher) take() []record.Record {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	taken := b.waiting
-	b.waiting = make([]record.Record, 0, cap(taken))
+	b.waiting = make([]record.Record, 0, min(cap(taken), 2*b.cfg.TickRecords))
+	b.flushing = true
 	close(b.room)
 	b.room = make(chan struct{})
 	return taken
@@ -114,6 +127,11 @@ func (b *batcher) run(ctx context.Context, plan func() *plan) error {
 // flush writes everything that waits, with the coverage that speaks of it. It tries again while
 // the outbox refuses, until the context ends: the records then still wait.
 func (b *batcher) flush(ctx context.Context, p *plan) error {
+	defer func() {
+		b.mu.Lock()
+		b.flushing = false
+		b.mu.Unlock()
+	}()
 	// The order matters: a span ends at a line whose record has been added already, so cutting the
 	// spans before taking the records never claims a record that is not in this batch or before it.
 	coverage := b.coverage(p)
@@ -215,46 +233,54 @@ func (b *batcher) encode(records []record.Record) ([]queue.Message, error) {
 
 // coverage makes the coverage records of what was read since the last call, for each event.
 func (b *batcher) coverage(p *plan) []record.Record {
+	spans := b.spans()
+	b.mu.Lock()
+	refused := b.refused
+	b.mu.Unlock()
+	if refused {
+		return nil
+	}
 	var out []record.Record
-	now := b.cfg.Clock.Now()
-	for _, s := range b.spans() {
+	for _, s := range spans {
 		for _, ev := range p.events {
-			from, to := s.From, s.To
-			if from.Before(ev.start) {
-				from = ev.start
+			for from, channels := range ev.covered(s) {
+				if r, ok := b.coverageOf(ev, s, from, channels); ok {
+					out = append(out, r)
+				}
 			}
-			if to.After(ev.end) {
-				to = ev.end
-			}
-			if record.Millis(to).Sub(record.Millis(from)) <= 0 {
-				continue
-			}
-			channels := slices.DeleteFunc(slices.Clone(s.Channels), func(id string) bool { return !ev.channels[id] })
-			if len(channels) == 0 {
-				continue
-			}
-			doc := record.Coverage{
-				Header: record.Header{Event: ev.slug, Time: from, Received: now},
-				Source: record.SourceChat, To: to,
-				Collector: b.cfg.Name, Connection: s.Connection,
-				Set: record.ChannelSet(channels),
-			}
-			key, this := ev.slug+"/"+s.Connection, listed{doc.Set, record.Minute(from)}
-			if b.lastSet[key] != this {
-				doc.Channels = channels
-			}
-			r, err := record.Encode(&doc)
-			if err != nil {
-				b.cfg.Logger.Error("coverage not recorded", slog.String("event", ev.slug), slog.Any("err", err))
-				b.metrics.invalid.Inc()
-				continue
-			}
-			b.lastSet[key] = this
-			out = append(out, r)
 		}
 	}
 	if len(b.lastSet) > 4096 { // connections come and go over days; listing a set again is harmless
 		clear(b.lastSet)
 	}
 	return out
+}
+
+// coverageOf makes one coverage record.
+func (b *batcher) coverageOf(ev *plannedEvent, s chat.Span, from time.Time, channels []string) (record.Record, bool) {
+	to := s.To
+	if to.After(ev.end) {
+		to = ev.end
+	}
+	if !record.Millis(from).Before(record.Millis(to)) {
+		return record.Record{}, false
+	}
+	doc := record.Coverage{
+		Header: record.Header{Event: ev.slug, Time: from, Received: b.cfg.Clock.Now()},
+		Source: record.SourceChat, To: to,
+		Collector: b.cfg.Name, Connection: s.Connection,
+		Set: record.ChannelSet(channels),
+	}
+	key, this := ev.slug+"/"+s.Connection, listed{doc.Set, record.Minute(from)}
+	if b.lastSet[key] != this {
+		doc.Channels = channels
+	}
+	r, err := record.Encode(&doc)
+	if err != nil {
+		b.cfg.Logger.Error("coverage not recorded", slog.String("event", ev.slug), slog.Any("err", err))
+		b.metrics.invalid.Inc()
+		return record.Record{}, false
+	}
+	b.lastSet[key] = this
+	return r, true
 }

@@ -60,6 +60,10 @@ type Config struct {
 	Compression record.Compression
 	// OutboxBytes bounds the outbox on disk; when it is full, reading stops. Default 8 GiB.
 	OutboxBytes int64
+	// Handover is how long a stopping collector goes on reading, at the most, while the master moves
+	// its channels to others. It stops earlier when it has none left, and when nobody takes any.
+	// Default 0: it stops reading at once.
+	Handover time.Duration
 	// Drain is how long a stopping collector tries to empty its outbox into the queue; what is
 	// left is sent at its next start. Default 5 s.
 	Drain time.Duration
@@ -127,11 +131,16 @@ type Collector struct {
 	metrics *metrics
 	rates   *rates
 
+	// taking ends some time after Run's context: records that can't be taken by then never will.
+	taking     context.Context //nolint:containedctx // the connections' callbacks have none
+	stopTaking context.CancelFunc
+
 	plan    atomic.Pointer[plan]
 	leaving atomic.Bool
 
 	mu          sync.Mutex
 	clockOffset time.Duration
+	clockOff    time.Time // since when it is too far off; zero when it isn't
 	masterLost  time.Time // since when no master answers; zero when one does
 	masterError string
 }
@@ -147,6 +156,7 @@ func New(cfg Config) (*Collector, error) {
 		return nil, fmt.Errorf("make the collector's folder: %w", err)
 	}
 	c := &Collector{cfg: cfg, started: time.Now(), rates: newRates()}
+	c.taking, c.stopTaking = context.WithCancel(context.Background())
 	c.metrics = newMetrics(cfg.Registerer, c)
 	c.outbox, err = local.Open(filepath.Join(cfg.Dir, "outbox.db"), local.Options{
 		Queues: []string{outboxQueue}, MaxBytes: cfg.OutboxBytes, Logger: cfg.Logger,
@@ -187,9 +197,6 @@ func (c *Collector) assemble() error {
 // Close lets go of the outbox, when Run is not called. It is safe to call twice.
 func (c *Collector) Close() error { return c.outbox.Close() }
 
-// Leave asks the master, with the next heartbeats, to move all channels elsewhere.
-func (c *Collector) Leave() { c.leaving.Store(true) }
-
 // Joined is how many channels are being read.
 func (c *Collector) Joined() int { return len(c.reader.Joined()) }
 
@@ -203,24 +210,41 @@ func (c *Collector) LastSweep() time.Time { return c.sweeper.Status().LastSweep 
 
 // Pending is how many batches wait in the outbox, and whether records wait for the next tick.
 func (c *Collector) Pending(ctx context.Context) (int, error) {
+	// Records go from memory to the outbox: looking in this order misses none.
+	waiting := c.batch.pending()
 	n, _, _, err := c.outbox.Stats(ctx)
 	if err != nil {
 		return 0, err
 	}
-	c.batch.mu.Lock()
-	defer c.batch.mu.Unlock()
-	if len(c.batch.waiting) > 0 {
+	if waiting || c.batch.pending() {
 		n++
 	}
 	return n, nil
 }
 
-// Run collects until the context ends. Then it stops reading, writes what it has with the coverage
-// of it, and tries for Drain to empty its outbox.
+// Run collects until the context ends. Then it hands its channels over, stops reading, writes what
+// it has with the coverage of it, and tries for Drain to empty its outbox.
 //
-//	context ends ─► chat and sweeps stop ─► last tick written ─► outbox drained ─► outbox closed
-func (c *Collector) Run(ctx context.Context) error {
+//	context ends ─► channels handed over ─► chat and sweeps stop ─► last tick written
+//	             ─► outbox drained ─► outbox closed
+func (c *Collector) Run(stop context.Context) error {
+	ctx, stopReading := context.WithCancel(context.WithoutCancel(stop))
+	defer stopReading()
+	defer context.AfterFunc(stop, func() {
+		c.handOver(ctx)
+		stopReading()
+	})()
 	defer func() { _ = c.outbox.Close() }()
+	defer c.stopTaking()
+	defer context.AfterFunc(ctx, func() {
+		timer := time.NewTimer(c.cfg.Drain)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			c.stopTaking()
+		case <-c.taking.Done():
+		}
+	})()
 
 	// Each stage ends after the one before it.
 	writing, stopWriting := context.WithCancel(context.WithoutCancel(ctx))
@@ -265,6 +289,42 @@ func (c *Collector) Run(ctx context.Context) error {
 	return errors.Join(senders.Wait(), err)
 }
 
+// nobodyTakes is how long a leaving collector waits for the master to take another channel away.
+// A move needs a heartbeat, a plan and a JOIN.
+const nobodyTakes = 5 * time.Second
+
+// handOver has the master move the channels to other collectors, and waits until they are gone, or
+// no more of them go.
+func (c *Collector) handOver(ctx context.Context) {
+	if c.cfg.Handover <= 0 || len(c.plan.Load().assignment.Channels) == 0 {
+		return
+	}
+	c.leaving.Store(true)
+	end := time.NewTimer(c.cfg.Handover)
+	defer end.Stop()
+	tick := time.NewTicker(c.cfg.Heartbeat)
+	defer tick.Stop()
+	left, moved := -1, time.Now()
+	for {
+		if n := len(c.plan.Load().assignment.Channels); n != left {
+			left, moved = n, time.Now()
+		}
+		if left == 0 || time.Since(moved) > nobodyTakes {
+			break
+		}
+		select {
+		case <-tick.C:
+			continue
+		case <-end.C:
+		case <-ctx.Done():
+		}
+		break
+	}
+	if left > 0 {
+		c.cfg.Logger.Warn("stopping with channels that nobody has taken over", slog.Int("channels", left))
+	}
+}
+
 func ended(err error) error {
 	if errors.Is(err, context.Canceled) {
 		return nil
@@ -298,6 +358,7 @@ func (c *Collector) line(l chat.Line) {
 	if channel == nil {
 		return // parted a moment ago
 	}
+	message := false // however many events it is read for
 	for _, ev := range channel.events {
 		doc, err := chat.Convert(l, ev.chat)
 		if err != nil {
@@ -309,7 +370,10 @@ func (c *Collector) line(l chat.Line) {
 		if doc == nil {
 			continue
 		}
-		c.encode(context.Background(), doc, ev)
+		message = c.encode(doc, ev) || message
+	}
+	if message {
+		c.rates.count(l.Channel.ID)
 	}
 }
 
@@ -326,23 +390,26 @@ func (c *Collector) documents(ctx context.Context, docs []record.Document) error
 	return c.batch.add(ctx, records...)
 }
 
-func (c *Collector) encode(ctx context.Context, doc record.Document, ev *plannedEvent) {
+// encode records a document and reports whether it was a chat message. While too many records wait
+// for the outbox it blocks, and with it the connection.
+func (c *Collector) encode(doc record.Document, ev *plannedEvent) (message bool) {
 	r, err := record.Encode(doc)
 	if err != nil {
 		c.metrics.invalid.Inc()
 		c.cfg.Logger.Warn("a line of chat is no record", slog.String("event", ev.slug), slog.Any("err", err))
-		return
+		return false
 	}
 	if !ev.contains(r.Time) {
 		c.metrics.outside.Inc()
-		return
+		return false
 	}
-	if r.Kind == record.KindMessage {
-		c.rates.count(r.Channel)
+	if err := c.batch.add(c.taking, r); err != nil {
+		c.metrics.refused.Inc()
+		c.cfg.Logger.Error("a record was not taken while stopping, for lack of room on disk; its time counts as a gap",
+			slog.String("event", ev.slug), slog.Any("err", err))
+		return false
 	}
-	if err := c.batch.add(ctx, r); err != nil {
-		c.cfg.Logger.Error("record not taken", slog.String("event", ev.slug), slog.Any("err", err))
-	}
+	return r.Kind == record.KindMessage
 }
 
 // heartbeats asks the master until the context ends.
@@ -394,7 +461,7 @@ func (c *Collector) heartbeat(ctx context.Context) error {
 
 // apply puts an assignment into effect.
 func (c *Collector) apply(a control.Assignment) error {
-	p, err := newPlan(a)
+	p, err := newPlan(a, c.plan.Load())
 	if err != nil {
 		return err
 	}
@@ -403,6 +470,7 @@ func (c *Collector) apply(a control.Assignment) error {
 			slog.Int64("epoch", a.Epoch), slog.Int64("revision", a.Revision))
 	}
 	c.plan.Store(p)
+	p.begin(c.cfg.Clock.Now())
 	c.reader.Set(p.chatChannels(), a.Budget)
 	c.sweeper.Set(a.Channels, a.Events)
 	c.cfg.Helix.SetBudget(a.Budget.HelixPoints)
@@ -430,6 +498,12 @@ func (c *Collector) masterBack(sent, now time.Time) {
 	}
 	if !now.IsZero() {
 		c.clockOffset = sent.Add(received.Sub(sent) / 2).Sub(now)
+		switch off := c.clockOffset.Abs() > maxClockOffset; {
+		case !off:
+			c.clockOff = time.Time{}
+		case c.clockOff.IsZero():
+			c.clockOff = received
+		}
 	}
 }
 
@@ -478,9 +552,9 @@ func (c *Collector) heartbeatOf(ctx context.Context) control.Heartbeat {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s.ClockOffset = c.clockOffset
-	if c.clockOffset.Abs() > maxClockOffset {
+	if !c.clockOff.IsZero() {
 		s.Conditions = append(s.Conditions, control.Condition{
-			Name: "clock-off", Since: time.Now(),
+			Name: "clock-off", Since: c.clockOff,
 			Detail: fmt.Sprintf("this machine's clock is %s off the master's: check its time synchronisation", c.clockOffset),
 		})
 	}

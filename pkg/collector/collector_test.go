@@ -162,6 +162,10 @@ type world struct {
 	ledger *ledger
 	master *master
 	queue  *target
+
+	full     bool          // the collector's outbox has hardly any room
+	stops    bool          // it may say that it could not write everything
+	handover time.Duration // the collector's
 }
 
 // ledger gathers what the simulator sent.
@@ -237,7 +241,12 @@ func (w *world) start() (*collector.Collector, func()) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	var room int64
+	if w.full {
+		room = 1 << 20
+	}
 	c, err := collector.New(collector.Config{
+		OutboxBytes: room, Handover: w.handover, Drain: time.Second,
 		Name: "c1", Dir: filepath.Join(w.dir, "c1"), Heartbeat: 50 * time.Millisecond, Tick: 20 * time.Millisecond,
 		Master: w.master, Queue: w.queue, Chat: chat.Config{Address: w.sim.IRCAddress(), KeepAlive: 100 * time.Millisecond},
 		Helix: api, Sweeps: helix.SweeperConfig{Schedule: "* * * * * *"},
@@ -255,7 +264,7 @@ func (w *world) start() (*collector.Collector, func()) {
 		}
 		stopped = true
 		cancel()
-		if err := <-done; err != nil {
+		if err := <-done; err != nil && !w.stops {
 			w.t.Errorf("the collector ended with %v", err)
 		}
 		api.Close()
@@ -463,6 +472,103 @@ func TestAnEarlierLeaderIsRefused(t *testing.T) {
 		m.assignment = &next
 	})
 	eventually(t, "the later assignment is not in effect", func() bool { return c.Joined() == 2 })
+}
+
+// A channel that was read for one event and is then read for another too is covered for the other
+// only from the moment when its lines are recorded for it.
+func TestCoverageOfAnEventThatJoinsLater(t *testing.T) {
+	w := newWorld(t, 8, 400)
+	c, stop := w.start()
+	w.joined(c)
+	w.sim.Begin()
+	eventually(t, "nothing is sent", func() bool { return w.sim.Sent() > 200 })
+	w.master.change(func(m *master) {
+		next := *m.assignment
+		second := next.Events[0]
+		second.Slug = "second"
+		next.Revision++
+		next.Events = append(slices.Clone(next.Events), second)
+		next.Channels = slices.Clone(next.Channels)
+		for i := range next.Channels {
+			next.Channels[i].Events = []string{"test", "second"}
+		}
+		m.assignment = &next
+	})
+	eventually(t, "nothing is covered for the second event", func() bool {
+		return slices.ContainsFunc(w.queue.coverage(t), func(c record.Coverage) bool { return c.Event == "second" })
+	})
+	w.sent()
+	stop()
+
+	var from time.Time
+	for _, c := range w.queue.coverage(t) {
+		if c.Event == "second" && (from.IsZero() || c.Time.Before(from)) {
+			from = c.Time
+		}
+	}
+	recorded := map[string]bool{}
+	for _, r := range w.queue.records {
+		recorded[r.ID] = true
+	}
+	for _, r := range w.queue.records {
+		var m record.Message
+		if r.Kind != record.KindMessage || r.Event != "test" {
+			continue
+		}
+		if err := record.Decode(r.Doc, &m); err != nil {
+			t.Fatal(err)
+		}
+		if id := "second/message/" + m.MessageID; !m.Received.Before(from) && !recorded[id] {
+			t.Errorf("%s was received at %s and is not recorded, the event is covered from %s", id, m.Received, from)
+		}
+	}
+}
+
+// A collector that is stopped while its outbox is full ends all the same, and claims no coverage for
+// what it could not take.
+func TestStopWithAFullOutbox(t *testing.T) {
+	w := newWorld(t, 10, 2000)
+	w.queue.set(true)
+	w.full = true
+	c, stop := w.start()
+	w.joined(c)
+	w.sim.Begin()
+	eventually(t, "the full outbox is not told", func() bool {
+		return slices.ContainsFunc(c.Status(t.Context()).Conditions, func(c control.Condition) bool { return c.Name == "outbox-unwritable" })
+	})
+	eventually(t, "too little is sent", func() bool { return w.sim.Sent() > 30_000 })
+	w.stops = true
+	stop()
+	if err := w.sim.End(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A collector that is stopped goes on reading until its channels are read elsewhere.
+func TestHandover(t *testing.T) {
+	w := newWorld(t, 6, 100)
+	w.handover = patience
+	c, stop := w.start()
+	w.joined(c)
+	left := make(chan struct{})
+	go func() {
+		defer close(left)
+		stop()
+	}()
+	eventually(t, "it does not say that it leaves", func() bool { return w.master.heartbeat().Leaving })
+	if got := c.Joined(); got != 6 {
+		t.Errorf("it says that it leaves, and reads %d of 6 channels", got)
+	}
+	w.master.change(func(m *master) {
+		next := *m.assignment
+		next.Revision, next.Channels = 2, nil
+		m.assignment = &next
+	})
+	select {
+	case <-left:
+	case <-time.After(patience):
+		t.Fatal("it does not stop when it has no channels left")
+	}
 }
 
 func TestTheOutboxBelongsToOneProcess(t *testing.T) {

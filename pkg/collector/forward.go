@@ -82,28 +82,44 @@ func (f *forwarder) forward(ctx context.Context, held []queue.Delivery) error {
 	}
 	f.recover()
 	f.metrics.confirm.Observe(time.Since(start).Seconds())
-	// The acknowledgements go together so that the outbox takes them in one transaction.
-	var (
-		wg   sync.WaitGroup
-		mu   sync.Mutex
-		fail error
-	)
-	for _, d := range held {
-		wg.Go(func() {
-			// A confirmed batch that can't be taken out of the outbox is sent again: harmless.
-			if err := d.Ack(ctx); err != nil && !errors.Is(err, queue.ErrStale) && ctx.Err() == nil {
-				mu.Lock()
-				fail = errors.Join(fail, err)
-				mu.Unlock()
-			}
-		})
-	}
-	wg.Wait()
-	if fail != nil {
-		f.logger.Error("confirmed batches stay in the outbox and will be sent again", slog.Any("err", fail))
-	}
 	f.metrics.forwarded.Add(float64(len(held)))
-	return nil
+	return f.acknowledge(ctx, held)
+}
+
+// acknowledge takes confirmed batches out of the outbox. Where the outbox can't note it (its disk is
+// full) it tries again until it can, or the context ends: a delivery that is neither acknowledged
+// nor given back would count against the window for ever. What then stays is sent again at the next
+// start, which is harmless.
+func (f *forwarder) acknowledge(ctx context.Context, held []queue.Delivery) error {
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		// They go together so that the outbox takes them in one transaction.
+		errs := make([]error, len(held))
+		var wg sync.WaitGroup
+		for i, d := range held {
+			wg.Go(func() { errs[i] = d.Ack(ctx) })
+		}
+		wg.Wait()
+		var left []queue.Delivery
+		for i, err := range errs {
+			if err != nil && !errors.Is(err, queue.ErrStale) {
+				left = append(left, held[i])
+			}
+		}
+		if len(left) == 0 {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		f.logger.Warn("confirmed batches can't be taken out of the outbox yet",
+			slog.Int("batches", len(left)), slog.Any("err", errors.Join(errs...)))
+		held = left
+		select {
+		case <-time.After(wait/2 + rand.N(wait/2)):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 func (f *forwarder) fail(err error) {

@@ -9,8 +9,8 @@ import (
 )
 
 type metrics struct {
-	lines, records, invalid, outside, forwarded, unsent prometheus.Counter
-	commit, confirm                                     prometheus.Histogram
+	lines, records, invalid, outside, refused, forwarded, unsent prometheus.Counter
+	commit, confirm                                              prometheus.Histogram
 }
 
 func newMetrics(reg prometheus.Registerer, c *Collector) *metrics {
@@ -27,6 +27,7 @@ func newMetrics(reg prometheus.Registerer, c *Collector) *metrics {
 		records:   counter("records_total", "Records written to the outbox."),
 		invalid:   counter("invalid_total", "Lines and samples that could not be made into a record."),
 		outside:   counter("outside_total", "Records not kept because their time lies outside of their event."),
+		refused:   counter("refused_total", "Records not taken while stopping, for lack of room on disk."),
 		forwarded: counter("forwarded_batches_total", "Batches confirmed by the queue."),
 		unsent:    counter("feed_unsent_total", "Batches that the live feed did not take."),
 		commit:    histogram("outbox_commit_seconds", "Time to write a tick to the outbox, durable."),
@@ -47,7 +48,7 @@ func newMetrics(reg prometheus.Registerer, c *Collector) *metrics {
 		}
 		return n, size, oldest
 	}
-	reg.MustRegister(m.lines, m.records, m.invalid, m.outside, m.forwarded, m.unsent, m.commit, m.confirm,
+	reg.MustRegister(m.lines, m.records, m.invalid, m.outside, m.refused, m.forwarded, m.unsent, m.commit, m.confirm,
 		gauge("channels_assigned", "Channels that this collector is to read.", func() float64 {
 			return float64(len(c.plan.Load().assignment.Channels))
 		}),

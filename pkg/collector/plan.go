@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/tungstene/tungstene/pkg/control"
@@ -25,7 +26,35 @@ type plannedEvent struct {
 	slug       string
 	start, end time.Time
 	chat       chat.Event
-	channels   map[string]bool // the ids read for this event
+	channels   map[string]*since // the ids read for this event
+}
+
+// since is from when on a channel's lines are recorded for an event: the moment that the first plan
+// with both took effect, in Unix milliseconds; 0 as long as it has not.
+type since struct{ at atomic.Int64 }
+
+// covered splits what a connection covered by when each channel's part in the event began: lines
+// that came before, on a channel that was read for another event, were not recorded for this one.
+func (e *plannedEvent) covered(s chat.Span) map[time.Time][]string {
+	var out map[time.Time][]string
+	for _, id := range s.Channels {
+		began := e.channels[id]
+		if began == nil || began.at.Load() == 0 {
+			continue
+		}
+		from := s.From
+		for _, t := range []time.Time{e.start, time.UnixMilli(began.at.Load())} {
+			if from.Before(t) {
+				from = t
+			}
+		}
+		if out == nil {
+			out = make(map[time.Time][]string, 1)
+		}
+		from = record.Millis(from)
+		out[from] = append(out[from], id)
+	}
+	return out
 }
 
 type plannedChannel struct {
@@ -36,7 +65,8 @@ type plannedChannel struct {
 // contains reports whether the event takes a record of time t: [start, end).
 func (e *plannedEvent) contains(t time.Time) bool { return !t.Before(e.start) && t.Before(e.end) }
 
-func newPlan(a control.Assignment) (*plan, error) {
+// newPlan makes a plan that follows another. Call begin when it has taken effect.
+func newPlan(a control.Assignment, before *plan) (*plan, error) {
 	p := &plan{assignment: a, byChannel: make(map[string]*plannedChannel, len(a.Channels))}
 	bySlug := make(map[string]*plannedEvent, len(a.Events))
 	for _, e := range a.Events {
@@ -45,7 +75,7 @@ func newPlan(a control.Assignment) (*plan, error) {
 			return nil, fmt.Errorf("assignment of event %s: %w", e.Slug, err)
 		}
 		ev := &plannedEvent{
-			slug: e.Slug, start: e.Start, end: e.End, channels: map[string]bool{},
+			slug: e.Slug, start: e.Start, end: e.End, channels: map[string]*since{},
 			chat: chat.Event{Slug: e.Slug, KeepText: e.KeepText, Pseudonyms: pseudonyms},
 		}
 		bySlug[e.Slug] = ev
@@ -58,12 +88,31 @@ func newPlan(a control.Assignment) (*plan, error) {
 			if ev == nil {
 				return nil, fmt.Errorf("assignment of channel %s names event %q, which it does not describe", c.Login, slug)
 			}
-			ev.channels[c.Channel] = true
+			ev.channels[c.Channel] = before.since(slug, c.Channel)
 			pc.events = append(pc.events, ev)
 		}
 		p.byChannel[c.Channel] = pc
 	}
 	return p, nil
+}
+
+// since is the part of a channel in an event that the plan has already, or a new one.
+func (p *plan) since(slug, channel string) *since {
+	for _, ev := range p.events {
+		if s := ev.channels[channel]; s != nil && ev.slug == slug {
+			return s
+		}
+	}
+	return &since{}
+}
+
+// begin notes that every line read from now on is recorded by this plan.
+func (p *plan) begin(now time.Time) {
+	for _, ev := range p.events {
+		for _, s := range ev.channels {
+			s.at.CompareAndSwap(0, now.UnixMilli()+1)
+		}
+	}
 }
 
 func (p *plan) chatChannels() []chat.Channel {

@@ -166,8 +166,9 @@ func due(e record.Event, now time.Time, grace time.Duration) string {
 }
 
 // collected says whether an event's channels are to be read now.
-func collected(e record.Event, now time.Time, lead time.Duration) bool {
+func collected(e record.Event, now time.Time, lead, grace time.Duration) bool {
 	return e.State == record.EventLive ||
+		(e.State == record.EventEnded && now.Before(e.End.Add(max(grace, 0)))) ||
 		(e.State == record.EventScheduled && !now.Before(e.Start.Add(-max(lead, 0))))
 }
 

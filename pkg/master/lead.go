@@ -174,7 +174,7 @@ func (m *Master) wanted(ctx context.Context, events []record.Event) (wanted, []c
 	var trouble []control.Condition
 	byID := make(map[ChannelID]*control.AssignedChannel)
 	for _, e := range events {
-		if !collected(e, m.cfg.Clock.Now(), m.cfg.LeadTime) {
+		if !collected(e, m.cfg.Clock.Now(), m.cfg.LeadTime, m.cfg.EndGrace) {
 			continue
 		}
 		list, err := m.channelsOf(ctx, e.Slug)

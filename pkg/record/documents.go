@@ -164,8 +164,8 @@ func (m *Moderation) fact() string {
 }
 
 // RoomState is the chat modes of a channel as Twitch last told them, whole. ROOMSTATE carries no
-// time: Time is when it was received, and its fact a hash of channel, modes and minute, so that
-// two collectors joining together agree.
+// time: Time is when it was received, and its fact a hash of channel, modes and second, so that
+// two collectors that are told together agree.
 type RoomState struct {
 	Header `bson:",inline"`
 	// EmoteOnly, Unique (r9k) and SubscribersOnly are switches; FollowersOnly is in minutes, -1
@@ -182,7 +182,7 @@ func (*RoomState) kind() Kind { return KindRoomState }
 func (s *RoomState) fact() string {
 	b := strconv.FormatBool
 	return Hash(s.Channel, b(s.EmoteOnly), b(s.Unique), b(s.SubscribersOnly), strconv.Itoa(s.FollowersOnly),
-		strconv.Itoa(s.Slow), strconv.FormatInt(Minute(s.Time).Unix(), 10))
+		strconv.Itoa(s.Slow), strconv.FormatInt(s.Time.Unix(), 10))
 }
 
 // SourceHelix and SourceChat name where samples and coverage come from.
