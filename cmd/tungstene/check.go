@@ -57,6 +57,10 @@ type queueCmd struct {
 	Depth   queueDepthCmd   `cmd:"" help:"Tell how many batches wait in each queue."`
 }
 
+func (queueCmd) Help() string {
+	return "Examples:\n  tungstene queue declare --config tungstene.yaml\n  tungstene queue depth --config tungstene.yaml"
+}
+
 type queueDeclareCmd struct{ app.Configured }
 
 func (queueDeclareCmd) Help() string {
@@ -97,6 +101,10 @@ func (c *queueDepthCmd) Run(ctx context.Context, env app.Env) (err error) {
 	if err != nil {
 		return err
 	}
+	if cfg.Queue.Kind == "local" {
+		return app.Usage("queue.kind is local: only the process that runs on it can tell; see %s", app.MasterURLs(cfg)[0])
+	}
+	cfg.Queue.Declare = false // looking must not change anything
 	q, err := app.OpenQueue(ctx, cfg, logger, nil)
 	if err != nil {
 		return c.Locate(err)
@@ -114,6 +122,8 @@ func (c *queueDepthCmd) Run(ctx context.Context, env app.Env) (err error) {
 	fmt.Fprintf(env.Stdout, "%s  %d\n%s   %d\n", queue.Store, depths[queue.Store], queue.Dead, depths[queue.Dead])
 	return nil
 }
+
+func (docsCmd) Help() string { return "Example:\n  tungstene docs --out docs" }
 
 type docsCmd struct {
 	Out string `default:"docs" help:"Folder of the documents." type:"path"`

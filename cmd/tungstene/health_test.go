@@ -22,7 +22,9 @@ import (
 func run(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	code = app.Program{Name: "tungstene", Grammar: &tool{}, Stdout: &out, Stderr: &errs}.Main(args)
+	p := program()
+	p.Stdout, p.Stderr = &out, &errs
+	code = p.Main(args)
 	return code, out.String(), errs.String()
 }
 

@@ -29,11 +29,13 @@ type tool struct {
 	Version kong.VersionFlag `help:"Print the version."`
 }
 
-func main() {
-	os.Exit(app.Program{
+func main() { os.Exit(program().Main(os.Args[1:])) }
+
+func program() app.Program {
+	return app.Program{
 		Name:        "tungstene",
-		Description: "Collects what happens on the Twitch channels of a charity marathon, keeps all of it, and counts it.",
+		Description: "Collects what happens on the Twitch channels of a charity marathon, keeps all of it, and counts it.\n\nExample:\n  tungstene demo",
 		Version:     version,
 		Grammar:     &tool{},
-	}.Main(os.Args[1:]))
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"strings"
 	"text/tabwriter"
@@ -19,18 +20,19 @@ import (
 // operator is what commands need that speak to the master.
 type operator struct {
 	File   app.ConfigFile   `env:"TUNGSTENE_CONFIG" help:"YAML file with the configuration." name:"config" placeholder:"FILE" short:"c"`
-	Data   string           `default:"data" env:"TUNGSTENE_DATA" help:"Data folder, where an 'up' on this machine keeps its operator token."`
+	Data   string           `config:"data" default:"data" help:"Data folder, where an 'up' on this machine keeps its operator token."`
+	Listen string           `config:"listen" default:"127.0.0.1:8080" help:"Address of the master on this machine, where master-urls names none."`
 	Master app.MasterConfig `embed:""               prefix:"master-"`
 	JSON   bool             `help:"Print JSON."`
 }
 
 func (o *operator) client() (*control.Client, error) {
-	cfg := app.Config{Data: o.Data, Master: o.Master}
+	cfg := app.Config{Data: o.Data, Listen: o.Listen, Master: o.Master}
 	token, err := app.OperatorToken(cfg)
 	if err != nil {
 		return nil, o.File.Locate(err)
 	}
-	c, err := app.NewMasterClient(cfg, o.Master.URLs, token)
+	c, err := app.NewMasterClient(cfg, app.MasterURLs(cfg), token)
 	return c, o.File.Locate(err)
 }
 
@@ -42,6 +44,10 @@ func with[T any](o *operator, w io.Writer, call func(*control.Client) (T, error)
 	}
 	defer c.Close()
 	answer, err := call(c)
+	var dial *net.OpError
+	if errors.As(err, &dial) && dial.Op == "dial" {
+		return fmt.Errorf("%w: is a master running there? Name it with --master-urls, or in master.urls of the configuration", err)
+	}
 	if err != nil {
 		return err
 	}
@@ -327,14 +333,19 @@ func (channelRemoveCmd) Help() string {
 }
 
 func (c *channelRemoveCmd) Run(ctx context.Context, env app.Env) error {
-	return with(&c.operator, env.Stdout, func(m *control.Client) ([]string, error) {
-		for i, ch := range c.Channels {
+	var failed error // the others are removed all the same
+	err := with(&c.operator, env.Stdout, func(m *control.Client) ([]string, error) {
+		removed := []string{}
+		for _, ch := range c.Channels {
 			if err := m.RemoveChannel(ctx, c.Event, ch); err != nil {
-				return c.Channels[:i], err
+				failed = errors.Join(failed, err)
+				continue
 			}
+			removed = append(removed, ch)
 		}
-		return c.Channels, nil
+		return removed, nil
 	}, func(w io.Writer, removed []string) { fmt.Fprintf(w, "%d removed\n", len(removed)) })
+	return errors.Join(err, failed)
 }
 
 type channelResolveCmd struct {

@@ -188,7 +188,7 @@ type simCmd struct {
 	From       time.Time     `help:"Recorded minute to begin at. Default: the first."      placeholder:"TIME"`
 	For        time.Duration `help:"How long messages are sent. Default: until it is stopped, or the recording ends."`
 	Ledger     string        `help:"File that gets a JSON line for each message sent to someone who had joined." placeholder:"FILE"`
-	Joins      int           `default:"20"             help:"JOINs of an account within 10 s, as Twitch allows; -1 for no limit."`
+	Joins      int           `default:"20"             help:"JOINs of an account within 10 s, as Twitch allows; --joins=-1 for no limit."`
 	Duplicate  float64       `help:"Share of messages sent twice."`
 	Disorder   float64       `help:"Share of messages sent late, behind others."`
 }
@@ -201,6 +201,18 @@ Example:
 }
 
 func (c *simCmd) Run(ctx context.Context, env app.Env) (err error) {
+	switch {
+	case c.Channels < 1 || c.Rate <= 0 || c.For < 0:
+		return app.Usage("--channels and --rate must be above 0")
+	case c.Speed <= 0 || c.Speed > 600:
+		return app.Usage("--speed %g: use more than 0, at most 600", c.Speed)
+	case c.Replay == "" && !c.From.IsZero():
+		return app.Usage("--from goes with --replay")
+	case c.Joins == 0 || c.Joins < -1:
+		return app.Usage("--joins %d: use a number above 0, or --joins=-1 for no limit", c.Joins)
+	case c.Duplicate < 0 || c.Duplicate > 1 || c.Disorder < 0 || c.Disorder > 1:
+		return app.Usage("--duplicate and --disorder are shares: use 0 to 1")
+	}
 	logger, err := app.NewLogger(env.Stderr, app.LogConfig{Level: "info", Format: "text"})
 	if err != nil {
 		return err
@@ -250,6 +262,9 @@ func (c *verifyCmd) Run(ctx context.Context, env app.Env) (err error) {
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	res, err := verify.Run(ctx, s, c.Event, sim.ReadLedger(f))
+	if errors.Is(err, verify.ErrSeveral) {
+		return app.Usage("%w", err)
+	}
 	if err != nil {
 		return err
 	}

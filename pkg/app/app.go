@@ -92,7 +92,7 @@ func NewLogger(w io.Writer, cfg LogConfig) (*slog.Logger, error) {
 
 // New builds the roles. It opens what they need and listens, so that a port that is taken or a
 // file that is in use stops the start. On an error everything is let go again.
-func New(ctx context.Context, cfg Config, roles Roles, opts Options) (p *Process, err error) {
+func New(ctx context.Context, cfg Config, roles Roles, opts Options) (_ *Process, err error) {
 	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
@@ -113,7 +113,7 @@ func New(ctx context.Context, cfg Config, roles Roles, opts Options) (p *Process
 			return nil, err
 		}
 	}
-	p = &Process{cfg: cfg, roles: roles, opts: opts, logger: opts.Logger, registry: prometheus.NewRegistry()}
+	p := &Process{cfg: cfg, roles: roles, opts: opts, logger: opts.Logger, registry: prometheus.NewRegistry()}
 	p.registry.MustRegister(promcollectors.NewGoCollector(),
 		promcollectors.NewProcessCollector(promcollectors.ProcessCollectorOpts{}))
 	defer func() {
@@ -122,7 +122,7 @@ func New(ctx context.Context, cfg Config, roles Roles, opts Options) (p *Process
 		}
 	}()
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
-		return nil, &FieldError{Field: "data", Err: err}
+		return nil, &FieldError{Field: "data", Err: err, Environment: true}
 	}
 	for _, step := range []func(context.Context) error{
 		p.listen, p.openQueue, p.openStore, p.buildMaster, p.buildCollectors, p.buildConsumer, p.buildPage,
@@ -151,7 +151,7 @@ func placeable(cfg Config, roles Roles) error {
 func (p *Process) listen(ctx context.Context) (err error) {
 	var lc net.ListenConfig
 	if p.listener, err = lc.Listen(ctx, "tcp", p.cfg.Listen); err != nil {
-		return &FieldError{Field: "listen", Err: err}
+		return &FieldError{Field: "listen", Err: err, Environment: true}
 	}
 	p.closers = append(p.closers, func() error {
 		if err := p.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
@@ -193,7 +193,7 @@ func (p *Process) buildMaster(context.Context) error {
 	}
 	keys, err := master.NewFileKeys(p.keysDir())
 	if err != nil {
-		return &FieldError{Field: "master.keys_dir", Err: err}
+		return &FieldError{Field: "master.keys_dir", Err: err, Environment: true}
 	}
 	operators, err := p.tokens("master.operator_token_file", p.cfg.Master.OperatorTokenFile, envOperatorToken, "operator.token")
 	if err != nil {
@@ -236,9 +236,9 @@ func (r resolver) Users(ctx context.Context, ids, logins []string) ([]master.Use
 }
 
 func (p *Process) buildCollectors(context.Context) error {
-	urls := p.cfg.Master.URLs
-	if len(urls) == 0 && p.roles.Master {
-		urls = []string{p.URL()}
+	urls := MasterURLs(p.cfg)
+	if len(p.cfg.Master.URLs) == 0 && p.roles.Master {
+		urls = []string{p.URL()} // the port may have been chosen a moment ago
 	}
 	compression, err := record.ParseCompression(p.cfg.Collector.Compression)
 	if err != nil {
@@ -411,21 +411,12 @@ func (p *Process) keysDir() string {
 	return filepath.Join(p.cfg.Data, "keys")
 }
 
-// httpTimeouts bound what a client may take of the server. Streams of the page set their own.
-const (
-	headerTimeout = 10 * time.Second
-	idleTimeout   = 2 * time.Minute
-	stopTimeout   = 5 * time.Second
-)
+// stopTimeout bounds the end of the HTTP server.
+const stopTimeout = 5 * time.Second
 
 func (p *Process) serve(ctx context.Context) error {
-	server := &http.Server{
-		Handler:           p.handler(),
-		ReadHeaderTimeout: headerTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          slog.NewLogLogger(p.logger.Handler(), slog.LevelDebug),
-	}
+	server := master.HTTPServer(p.handler())
+	server.ErrorLog = slog.NewLogLogger(p.logger.Handler(), slog.LevelDebug)
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(p.listener) }()
 	select {

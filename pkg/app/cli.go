@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/tungstene/tungstene/pkg/control"
 )
 
 // The exit codes of every program.
@@ -68,7 +71,10 @@ func (c ConfigFile) Locate(err error) error {
 			return errors.Join(err, ferr)
 		}
 	}
-	return &usageError{f.Locate(err)}
+	if err = f.Locate(err); field.Environment {
+		return err
+	}
+	return &usageError{err}
 }
 
 // usageError is an error of the flags or the configuration, not of the work.
@@ -105,6 +111,8 @@ func (p Program) Main(args []string) (code int) {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	// Only the first signal asks; a second one ends the program as if nobody listened.
+	defer context.AfterFunc(ctx, stop)()
 	exited := false
 	parser, err := kong.New(p.Grammar,
 		kong.Name(p.Name), kong.Description(p.Description),
@@ -143,7 +151,7 @@ func (p Program) Main(args []string) (code int) {
 		return ExitOK
 	case errors.Is(err, ErrReported):
 		return ExitFailed
-	case errors.As(err, &wrong):
+	case errors.As(err, &wrong), refused(err):
 		fmt.Fprintf(p.Stderr, "%s: %v\n", p.Name, err)
 		return ExitUsage
 	}
@@ -154,19 +162,40 @@ func (p Program) Main(args []string) (code int) {
 // environment gives every flag that is a field of Config its environment variable. Other flags have
 // none: a variable that is set for a role must not change what a command is asked for.
 func environment(k *kong.Kong) error {
-	fields := map[string]Field{}
-	for _, f := range Fields() {
-		fields[f.Flag] = f
-	}
 	return kong.Visit(k.Model, func(n kong.Visitable, next kong.Next) error {
 		if flag, ok := n.(*kong.Flag); ok && len(flag.Envs) == 0 {
-			if f, ok := fields[flag.Name]; ok && f.Help == flag.Help {
+			if f, ok := fieldOf(flag); ok {
 				flag.Envs = []string{f.Env}
 				flag.Value.Tag.Envs = flag.Envs
 			}
 		}
 		return next(nil)
 	})
+}
+
+// fieldOf is the field of Config that a flag is: that with its name and its words, or the one that
+// its tag "config" names. A command's own flag may have a field's name (--name of an event) without
+// being it.
+func fieldOf(flag *kong.Flag) (Field, bool) {
+	for _, f := range Fields() {
+		if f.Flag == flag.Name && f.Help == flag.Help || f.Path == flag.Tag.Get("config") {
+			return f, true
+		}
+	}
+	return Field{}, false
+}
+
+// refused reports whether a master has answered that what it was asked for is wrong in itself.
+func refused(err error) bool {
+	var p *control.Problem
+	if !errors.As(err, &p) {
+		return false
+	}
+	switch p.Status {
+	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity:
+		return true
+	}
+	return false
 }
 
 // helpOf is the command that was being parsed.
@@ -192,6 +221,7 @@ func Role(name, description, version string, roles Roles) int {
 		Configured
 		Version kong.VersionFlag `help:"Print the version."`
 	}
+	description += fmt.Sprintf("\n\nExample:\n  %s --config tungstene.yaml", name)
 	p := Program{Name: name, Description: description, Version: version, Grammar: &grammar}
 	p.Run = func(ctx context.Context) error {
 		return grammar.Run(ctx, roles, version)

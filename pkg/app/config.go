@@ -5,9 +5,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -133,6 +135,9 @@ const minKeepAlive = 100 * time.Millisecond
 type FieldError struct {
 	Field string
 	Err   error
+	// Environment says that the value is right in itself, and what it names is not as it should be:
+	// a port is taken, a file can't be read.
+	Environment bool
 }
 
 func (e *FieldError) Error() string { return e.Field + ": " + e.Err.Error() }
@@ -184,7 +189,21 @@ func (c *Config) Check() error {
 	for _, a := range c.Queue.Addresses {
 		if strings.Contains(a, "/") || strings.Contains(a, "@") {
 			bad("queue.addresses", "%q: use host:port; user, password and virtual host are fields of their own", redact(a))
+		} else if err := address(a, 1); err != nil {
+			bad("queue.addresses", "%w", err)
 		}
+	}
+	if err := address(c.Listen, 0); err != nil {
+		bad("listen", "%w", err)
+	}
+	if err := address(c.Twitch.IRC, 1); err != nil {
+		bad("twitch.irc", "%w", err)
+	}
+	if !plainName(c.Queue.Prefix) || len(c.Queue.Prefix) > 100 {
+		bad("queue.prefix", "%q: use at most 100 letters, digits, dots, dashes and underscores", c.Queue.Prefix)
+	}
+	if c.Store.Database == "" || len(c.Store.Database) > 63 || !plainName(c.Store.Database) || strings.Contains(c.Store.Database, ".") {
+		bad("store.database", "%q: use 1 to 63 letters, digits, dashes and underscores", c.Store.Database)
 	}
 	for field, t := range map[string]TLSConfig{"queue.tls": c.Queue.TLS, "store.tls": c.Store.TLS} {
 		if (t.CertFile == "") != (t.KeyFile == "") {
@@ -220,6 +239,26 @@ func (c *Config) Check() error {
 	within("rollup.live_every", c.Rollup.LiveEvery, 100*time.Millisecond, time.Minute)
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errors.Join(errs...)
+}
+
+// address checks a host:port; ports below least are wrong.
+func address(a string, least int) error {
+	host, port, err := net.SplitHostPort(a)
+	if err != nil {
+		return fmt.Errorf("%q: use host:port", a)
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < least || n > 65535 {
+		return fmt.Errorf("%q: the port is not a number from %d to 65535", a, least)
+	}
+	if least > 0 && host == "" {
+		return fmt.Errorf("%q: the host is missing", a)
+	}
+	return nil
+}
+
+// plainName reports whether s has letters, digits, dots, dashes and underscores only.
+func plainName(s string) bool {
+	return strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == ""
 }
 
 func plainURL(raw string, schemes ...string) error {
@@ -271,7 +310,7 @@ func secret(field, file, variable string) (string, error) {
 	}
 	b, err := os.ReadFile(file)
 	if err != nil {
-		return "", &FieldError{Field: field, Err: err}
+		return "", &FieldError{Field: field, Err: err, Environment: true}
 	}
 	s := strings.TrimRight(string(b), "\r\n")
 	if s == "" {
@@ -293,7 +332,7 @@ func (t TLSConfig) client(field string) (*tls.Config, error) {
 	if t.CertFile != "" {
 		cert, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
 		if err != nil {
-			return nil, &FieldError{Field: field + ".cert_file", Err: err}
+			return nil, &FieldError{Field: field + ".cert_file", Err: err, Environment: true}
 		}
 		cfg.Certificates = []tls.Certificate{cert}
 	}
@@ -307,7 +346,7 @@ func authorities(field, file string) (*x509.CertPool, error) {
 	}
 	pem, err := os.ReadFile(file)
 	if err != nil {
-		return nil, &FieldError{Field: field, Err: err}
+		return nil, &FieldError{Field: field, Err: err, Environment: true}
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {

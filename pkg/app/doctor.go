@@ -7,14 +7,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/tungstene/tungstene/pkg/control"
+	"github.com/tungstene/tungstene/pkg/master"
 	"github.com/tungstene/tungstene/pkg/queue"
 	"github.com/tungstene/tungstene/pkg/twitch/helix"
 )
@@ -46,6 +49,9 @@ func Doctor(ctx context.Context, cfg Config, locate func(error) error) []Check {
 		check func(context.Context) (status, detail string)
 	}{
 		{"data folder", d.data},
+		{"address", d.listen},
+		{"tokens", d.tokens},
+		{"keys", d.keys},
 		{"queue", d.queue},
 		{"store", d.store},
 		{"chat", d.chat},
@@ -96,10 +102,68 @@ func (d *doctor) data(context.Context) (status, detail string) {
 	return CheckOK, path + " is writable"
 }
 
+// listen tries the address. That it is taken may be right: by the process that is being checked.
+func (d *doctor) listen(ctx context.Context) (status, detail string) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", d.cfg.Listen)
+	if err != nil {
+		_, detail = d.failed(&FieldError{Field: "listen", Err: err}, "fine if that is this installation, running; else choose another port")
+		return CheckWarning, detail
+	}
+	if err := l.Close(); err != nil {
+		return d.failed(&FieldError{Field: "listen", Err: err}, "")
+	}
+	return CheckOK, d.cfg.Listen + " is free"
+}
+
+// tokens reads the token files that are named. Those in the data folder are made when missing.
+func (d *doctor) tokens(context.Context) (status, detail string) {
+	var open []string
+	for field, file := range map[string]string{
+		"master.operator_token_file": d.cfg.Master.OperatorTokenFile, "master.collector_token_file": d.cfg.Master.CollectorTokenFile,
+	} {
+		if file == "" {
+			continue
+		}
+		if _, err := master.TokenFile(file)(); err != nil {
+			return d.failed(&FieldError{Field: field, Err: err}, "")
+		}
+		if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o007 != 0 {
+			open = append(open, file)
+		}
+	}
+	if len(open) > 0 {
+		slices.Sort(open)
+		return CheckWarning, strings.Join(open, ", ") + " can be read by everyone on this machine: chmod o-rwx"
+	}
+	return CheckOK, "the files that are named can be read"
+}
+
+// keys looks at the folder of the pseudonym keys.
+func (d *doctor) keys(context.Context) (status, detail string) {
+	dir := d.cfg.Master.KeysDir
+	if dir == "" {
+		dir = filepath.Join(d.cfg.Data, "keys")
+	}
+	info, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && d.cfg.Master.KeysDir == "":
+		return CheckOK, dir + " is made by the first master"
+	case err != nil:
+		return d.failed(&FieldError{Field: "master.keys_dir", Err: err}, "make it, with 0700, for the masters alone")
+	case !info.IsDir():
+		return d.failed(&FieldError{Field: "master.keys_dir", Err: errors.New(dir + " is no folder")}, "")
+	case info.Mode().Perm()&0o077 != 0:
+		return CheckWarning, dir + " can be read by others than the masters' user: chmod 0700"
+	}
+	return CheckOK, dir + " is the masters' alone"
+}
+
 func (d *doctor) queue(ctx context.Context) (status, detail string) {
 	if d.cfg.Queue.Kind == kindLocal {
 		return CheckOK, "embedded, nothing to reach"
 	}
+	d.cfg.Queue.Declare = false // looking must not change anything
 	q, err := OpenQueue(ctx, d.cfg, d.logger, nil)
 	if err != nil {
 		return d.failed(err, "")
@@ -185,10 +249,10 @@ func (d *doctor) helix(ctx context.Context) (status, detail string) {
 	if err != nil {
 		return d.failed(err, "")
 	}
-	d.client = c
 	if err := c.Check(ctx); err != nil {
 		return d.failed(err, "")
 	}
+	d.client = c
 	return CheckOK, fmt.Sprintf("%d client ids, their tokens are valid", len(c.Stats().Clients))
 }
 

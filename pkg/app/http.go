@@ -23,7 +23,6 @@ func (p *Process) handler() http.Handler {
 		mux.Handle("/v1/", p.master.Handler())
 		mux.Handle("/openapi.json", p.master.Handler())
 		mux.Handle("/openapi.yaml", p.master.Handler())
-		mux.Handle("/schemas/", p.master.Handler())
 	}
 	if p.page != nil {
 		mux.Handle("/", p.page.Handler())
@@ -44,7 +43,9 @@ func (p *Process) ready(w http.ResponseWriter, r *http.Request) {
 	check := func(name string, err error) {
 		checks[name] = "ok"
 		if err != nil {
-			checks[name] = err.Error()
+			// Whoever reaches the port is not told addresses and users.
+			p.logger.Warn("not ready", slog.String("check", name), slog.Any("err", err))
+			checks[name] = "failed"
 			status = http.StatusServiceUnavailable
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
 )
@@ -41,7 +42,12 @@ func LoadFile(path string) (*File, error) {
 func parseFile(path string, b []byte) (*File, error) {
 	tree, err := parser.ParseBytes(b, 0)
 	if err != nil {
-		return nil, fmt.Errorf("%s: not YAML: %w", path, err)
+		line, what := 1, err
+		var syntax yaml.Error
+		if errors.As(err, &syntax) {
+			line, what = syntax.GetToken().Position.Line, errors.New(syntax.GetMessage())
+		}
+		return nil, fmt.Errorf("%s:%d: not YAML: %w", path, line, what)
 	}
 	f := &File{path: path, values: map[string]fileValue{}}
 	if len(tree.Docs) > 1 {
@@ -175,7 +181,9 @@ func (f *File) Validate(app *kong.Application) error {
 	flags := map[string]*kong.Flag{}
 	err := kong.Visit(app, func(n kong.Visitable, next kong.Next) error {
 		if flag, ok := n.(*kong.Flag); ok {
-			flags[flag.Name] = flag
+			if f, ok := fieldOf(flag); ok {
+				flags[f.Path] = flag
+			}
 		}
 		return next(nil)
 	})
@@ -184,7 +192,7 @@ func (f *File) Validate(app *kong.Application) error {
 	}
 	var errs []error
 	for field, v := range f.values {
-		flag := flags[flagName(field)]
+		flag := flags[field]
 		if flag == nil {
 			continue // a field of another role
 		}
@@ -209,8 +217,8 @@ func (f *File) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, err
 			return nil, nil //nolint:nilnil // kong's word for "not from here"
 		}
 	}
-	for field, v := range f.values {
-		if flagName(field) == flag.Name {
+	if field, ok := fieldOf(flag); ok {
+		if v, ok := f.values[field.Path]; ok {
 			return v.value, nil
 		}
 	}

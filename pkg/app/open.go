@@ -159,12 +159,12 @@ func (p *Process) tokens(field, file, variable, fallback string) (master.TokenSo
 		}
 		file = filepath.Join(p.cfg.Data, fallback)
 		if err := makeToken(file); err != nil {
-			return nil, &FieldError{Field: field, Err: err}
+			return nil, &FieldError{Field: field, Err: err, Environment: true}
 		}
 	}
 	source := master.TokenFile(file)
 	if _, err := source(); err != nil {
-		return nil, &FieldError{Field: field, Err: err}
+		return nil, &FieldError{Field: field, Err: err, Environment: true}
 	}
 	return source, nil
 }
@@ -213,19 +213,29 @@ func ClientToken(data, field, file, variable, fallback string) (func() (string, 
 		return tokens[0], nil
 	}
 	if _, err := read(); err != nil {
-		return nil, &FieldError{Field: field, Err: err}
+		return nil, &FieldError{Field: field, Err: err, Environment: true}
 	}
 	return read, nil
 }
 
-// defaultMaster is where a master on this machine listens by default.
-const defaultMaster = "http://127.0.0.1:8080"
+// MasterURLs are where the masters of a configuration are: those that it names, else the one on this
+// machine.
+func MasterURLs(cfg Config) []string {
+	if len(cfg.Master.URLs) > 0 {
+		return cfg.Master.URLs
+	}
+	host, port, err := net.SplitHostPort(cfg.Listen)
+	if err != nil {
+		return []string{"http://" + cfg.Listen}
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "127.0.0.1"
+	}
+	return []string{"http://" + net.JoinHostPort(host, port)}
+}
 
 // NewMasterClient makes a client of the masters.
 func NewMasterClient(cfg Config, urls []string, token func() (string, error)) (*control.Client, error) {
-	if len(urls) == 0 {
-		urls = []string{defaultMaster}
-	}
 	var client *http.Client
 	if cfg.Master.CAFile != "" {
 		pool, err := authorities("master.ca_file", cfg.Master.CAFile)

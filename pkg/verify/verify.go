@@ -140,6 +140,9 @@ func Run(ctx context.Context, s Store, event string, ledger iter.Seq2[sim.Entry,
 	return c.Result, nil
 }
 
+// ErrSeveral: which event is meant is not clear.
+var ErrSeveral = errors.New("the store has several events: name one with --event")
+
 // FindEvent returns the event of a slug, or the only one there is for an empty slug.
 func FindEvent(ctx context.Context, s Store, slug string) (record.Event, error) {
 	var ev record.Event
@@ -167,7 +170,7 @@ func FindEvent(ctx context.Context, s Store, slug string) (record.Event, error) 
 	case 1:
 		return ev, nil
 	}
-	return ev, errors.New("the store has several events: name one with --event")
+	return ev, ErrSeveral
 }
 
 func (c *comparison) readChannels(ctx context.Context, s Store) error {

@@ -49,7 +49,7 @@ type Config struct {
 	ConnectTimeout time.Duration
 	// SelectTimeout bounds the wait for a primary, longer than an election takes. Default 10 s.
 	SelectTimeout time.Duration
-	// MaxPoolSize is the most connections to a server. Default 16.
+	// MaxPoolSize is the most connections to a server. Default the URI's maxPoolSize, else 16.
 	MaxPoolSize int
 	// InsertChunk is the most records of one insert command. Default 1000.
 	InsertChunk int
@@ -59,6 +59,8 @@ type Config struct {
 	// FindBatch is the most documents that one answer of a scan carries. Default 1000.
 	FindBatch int
 }
+
+const defaultPoolSize = 16
 
 // insertBytes bounds an insert command, far below the server's 48 MB.
 const insertBytes = 8 << 20
@@ -81,7 +83,6 @@ func Open(_ context.Context, cfg Config) (*Store, error) {
 	setDefault(&cfg.Timeout, 15*time.Second)
 	setDefault(&cfg.ConnectTimeout, 5*time.Second)
 	setDefault(&cfg.SelectTimeout, 10*time.Second)
-	setDefault(&cfg.MaxPoolSize, 16)
 	setDefault(&cfg.InsertChunk, 1000)
 	setDefault(&cfg.UpdateChunk, 50)
 	setDefault(&cfg.FindBatch, 1000)
@@ -93,10 +94,15 @@ func Open(_ context.Context, cfg Config) (*Store, error) {
 		SetAppName(cfg.AppName).
 		SetConnectTimeout(cfg.ConnectTimeout).
 		SetServerSelectionTimeout(cfg.SelectTimeout).
-		SetMaxPoolSize(uint64(cfg.MaxPoolSize)).
 		SetReadPreference(readpref.Primary()).
 		SetReadConcern(readconcern.Majority()).
 		SetWriteConcern(&writeconcern.WriteConcern{W: writeconcern.WCMajority, Journal: &journal})
+	switch {
+	case cfg.MaxPoolSize > 0:
+		opts.SetMaxPoolSize(uint64(cfg.MaxPoolSize))
+	case opts.MaxPoolSize == nil:
+		opts.SetMaxPoolSize(defaultPoolSize)
+	}
 	if cfg.Username != "" {
 		auth := options.Credential{Username: cfg.Username, Password: cfg.Password, PasswordSet: true, AuthSource: cfg.AuthSource}
 		if opts.Auth != nil {

@@ -1,0 +1,135 @@
+package main
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/tungstene/tungstene/pkg/app"
+)
+
+func write(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// Every command has --help with an example.
+func TestHelp(t *testing.T) {
+	for _, c := range []string{
+		"", "demo", "up", "sim", "verify", "event", "event create", "event list", "event show", "event set",
+		"event schedule", "event start", "event stop", "event apply", "channel", "channel import", "channel add", "channel list",
+		"channel remove", "channel resolve", "collectors", "collectors list", "collectors forget", "doctor", "queue", "queue declare",
+		"queue depth", "health",
+	} {
+		code, out, errs := run(t, append(strings.Fields(c), "--help")...)
+		if code != app.ExitOK || errs != "" {
+			t.Errorf("%s --help: exit code %d, %s", c, code, errs)
+		}
+		if !strings.Contains(out, "Example") || !strings.Contains(out, "tungstene ") {
+			t.Errorf("%s --help has no example:\n%s", c, out)
+		}
+	}
+}
+
+func TestWrongUse(t *testing.T) {
+	data := t.TempDir()
+	for _, c := range []struct {
+		args string
+		want string
+	}{
+		{"", "expected one of"},
+		{"dmo", "unexpected argument dmo"},
+		{"demo --replicas 3", "--replicas 3: use 1 or 2"},
+		{"demo --rate 0", "must be above 0"},
+		{"demo --from 2020-01-01T00:00:00Z", "--from goes with --replay"},
+		{"demo --replay nowhere.csv", "nowhere.csv"},
+		{"demo --duplicate 2", "use 0 to 1"},
+		{"sim --rate 0", "must be above 0"},
+		{"sim --joins=0", "--joins=-1 for no limit"},
+		{"verify", "--ledger"},
+		{"up --collectors 0", "--collectors 0"},
+		{"up --config nowhere.yaml", "nowhere.yaml"},
+		{"event set x --data " + data, "nothing to change"},
+		{"queue depth --data " + data, "only the process that runs on it can tell"},
+		{"queue declare --data " + data, "only rabbit has anything to declare"},
+		{"channel import x nowhere.txt --data " + data, "nowhere.txt"},
+	} {
+		code, _, errs := run(t, strings.Fields(c.args)...)
+		if code != app.ExitUsage || !strings.Contains(errs, c.want) {
+			t.Errorf("%s: exit code %d, want %d and %q, got: %s", c.args, code, app.ExitUsage, c.want, errs)
+		}
+	}
+}
+
+// What the surroundings are to blame for names the field and the file all the same, and is a
+// failure, not wrong use. Nothing panics, and what was opened is let go.
+func TestFailedStart(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	clients := "twitch:\n  clients:\n    abc: " + write(t, "secret", "xyz") + "\n"
+	for _, c := range []struct {
+		name, config, want string
+		code               int
+	}{
+		{"a port that is taken", "listen: " + taken.Addr().String() + "\n" + clients, "c.yaml:1: listen: ", app.ExitFailed},
+		{"no client id", "listen: 127.0.0.1:0\n", "twitch.clients (--twitch-clients, TUNGSTENE_TWITCH_CLIENTS): no client id", app.ExitUsage},
+		{"a secret that can't be read", "listen: 127.0.0.1:0\ntwitch:\n  clients:\n    abc: /nonexistent/secret\n",
+			"c.yaml:3: twitch.clients: open /nonexistent/secret", app.ExitFailed},
+		{"a token that is too short", "listen: 127.0.0.1:0\nmaster:\n  operator_token_file: " + write(t, "token", "abc") + "\n" + clients,
+			"c.yaml:3: master.operator_token_file: token file", app.ExitFailed},
+		{"a data folder that can't be made", "listen: 127.0.0.1:0\ndata: /proc/nowhere\n" + clients, "c.yaml:2: data: ", app.ExitFailed},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			config := c.config
+			if !strings.Contains(config, "data:") {
+				config += "data: " + t.TempDir() + "\n"
+			}
+			code, _, errs := run(t, "up", "--config", write(t, "c.yaml", config))
+			if code != c.code || !strings.Contains(errs, c.want) {
+				t.Errorf("exit code %d, want %d and %q, got: %s", code, c.code, c.want, errs)
+			}
+			if strings.Contains(errs, "panic") || strings.Contains(errs, "xyz") {
+				t.Errorf("it says: %s", errs)
+			}
+		})
+	}
+}
+
+// A role's configuration does not change what a command is asked for.
+func TestACommandsOwnFlags(t *testing.T) {
+	t.Setenv("TUNGSTENE_NAME", "master-9")
+	config := write(t, "c.yaml", "name: node-1\ndata: "+t.TempDir()+"\n")
+	code, _, errs := run(t, "event", "set", "x", "--config", config)
+	if code != app.ExitUsage || !strings.Contains(errs, "nothing to change") {
+		t.Errorf("exit code %d: %s", code, errs)
+	}
+}
+
+// An operator's command finds the master of the configuration that it is given.
+func TestTheMasterOfTheConfiguration(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "operator.token"), []byte("abcdefghijklmnopqrstuvwxyz\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := l.Addr().String()
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	code, _, errs := run(t, "event", "list", "--config", write(t, "c.yaml", "listen: "+address+"\ndata: "+dir+"\n"))
+	if code != app.ExitFailed || !strings.Contains(errs, address) || !strings.Contains(errs, "is a master running there?") {
+		t.Errorf("exit code %d: %s", code, errs)
+	}
+}
