@@ -13,6 +13,7 @@ import (
 
 	twitch "github.com/gempir/go-twitch-irc/v4"
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"pgregory.net/rapid"
 
 	"github.com/tungstene/tungstene/pkg/record"
 	"github.com/tungstene/tungstene/pkg/twitch/chat"
@@ -184,11 +185,18 @@ const (
 	donate = `@badge-info=;badges=;display-name=Generous;emotes=;id=c0000000-0000-4000-8000-000000000003;login=generous;msg-id=charitydonation;msg-param-charity-name=Médecins;msg-param-donation-amount=1234567;msg-param-donation-currency=EUR;msg-param-exponent=2;room-id=71092938;system-msg=Generous:\sdonated;tmi-sent-ts=1788890400500;user-id=31415926 :tmi.twitch.tv USERNOTICE #xqcow`
 	raided = `@badge-info=;badges=;display-name=Raider;emotes=;id=c0000000-0000-4000-8000-000000000004;login=raider;msg-id=raid;msg-param-displayName=Raider;msg-param-login=raider;msg-param-profileImageURL=https://static-cdn.jtvnw.net/jtv_user_pictures/raider.png;msg-param-viewerCount=15432;room-id=71092938;system-msg=x;tmi-sent-ts=1788890400600;user-id=4242 :tmi.twitch.tv USERNOTICE #xqcow`
 	novel  = `@badge-info=;badges=;display-name=Someone_New;emotes=;id=c0000000-0000-4000-8000-000000000005;login=someone_new;msg-id=confetticannon2031;msg-param-winner-id=66554433;msg-param-winner-name=TheWinner;msg-param-owner-login=raider;msg-param-avatar-url=https://x/someone_new;msg-param-headline=TheWinner\sbeat\sSOMEONE_NEW's\s66554433\sand\s@passerby;msg-param-link=https://twitch.tv/xsomeone_newx;msg-param-odd.$key=1;room-id=71092938;system-msg=TheWinner\sbeat\sSomeone_New;tmi-sent-ts=1788890400700;user-id=11223344 :tmi.twitch.tv USERNOTICE #xqcow :gg thewinner from someone_new`
+	comboOver    = `@badge-info=;badges=;display-name=XQCow;emotes=;id=c0000000-0000-4000-8000-000000000006;login=xqcow;msg-id=onetapstreakexpired;msg-param-channel-display-name=xQcOW;msg-param-contributor-1=TopTapper;msg-param-contributor-1-taps=120;msg-param-contributor-2=88776655;msg-param-contributor-2-taps=70;msg-param-contributor-3=Élodie42;msg-param-contributor-3-taps=1500;msg-param-gift-id=heart;msg-param-largest-contributor-count=3;msg-param-streak-size-bits=26000;msg-param-streak-size-taps=1690;room-id=71092938;system-msg=x;tmi-sent-ts=1788890400900;user-id=71092938 :tmi.twitch.tv USERNOTICE #xqcow`
+	comboBegun   = `@badge-info=;badges=;display-name=xQcOW;emotes=;id=c0000000-0000-4000-8000-000000000007;login=xqcow;msg-id=onetapstreakstarted;msg-param-gift-id=dino;msg-param-ms-remaining=60000;room-id=71092938;system-msg=x;tmi-sent-ts=1788890400910;user-id=71092938 :tmi.twitch.tv USERNOTICE #xqcow`
+	comboReached = `@badge-info=;badges=;display-name=xQcOW;emotes=;id=c0000000-0000-4000-8000-000000000008;login=xqcow;msg-id=onetapbreakpointachieved;msg-param-breakpoint-number=2;msg-param-breakpoint-threshold-bits=50000;msg-param-gift-id=awww;msg-param-user-display-name=TopTapper;msg-param-bits-spent=12000;room-id=71092938;system-msg=x;tmi-sent-ts=1788890400920;user-id=71092938 :tmi.twitch.tv USERNOTICE #xqcow`
+	milestone    = `@badge-info=;badges=;display-name=Generous;emotes=;id=c0000000-0000-4000-8000-000000000009;login=generous;msg-id=viewermilestone;msg-param-category=watch-streak;msg-param-copoReward=450;msg-param-id=5aa0d1b3-4a10-4f3f-8f7b-0d4cf3f5a6f1;msg-param-value=15;room-id=71092938;system-msg=x;tmi-sent-ts=1788890400930;user-id=31415926 :tmi.twitch.tv USERNOTICE #xqcow`
+	forward      = `@badge-info=;badges=;display-name=Generous;emotes=;id=c0000000-0000-4000-8000-00000000000a;login=generous;msg-id=communitypayforward;msg-param-prior-gifter-anonymous=false;msg-param-prior-gifter-display-name=LuckyOne;msg-param-prior-gifter-id=777888999;msg-param-prior-gifter-user-name=luckyone;room-id=71092938;system-msg=x;tmi-sent-ts=1788890400940;user-id=31415926 :tmi.twitch.tv USERNOTICE #xqcow`
+	matched      = `@badge-info=;badges=;display-name=Generous;emotes=;id=c0000000-0000-4000-8000-00000000000b;login=generous;msg-id=submysterygift;msg-param-community-gift-id=8611042379;msg-param-gift-match=extra;msg-param-gift-match-extra-count=5;msg-param-gift-match-gifter-display-name=LuckyOne;msg-param-gift-theme=party;msg-param-goal-contribution-type=SUB_POINTS;msg-param-goal-current-contributions=40000;msg-param-goal-description=Merci\s@LuckyOne;msg-param-goal-target-contributions=50000;msg-param-goal-user-contributions=5000;msg-param-mass-gift-count=5;msg-param-origin-id=8f\s2b\s02;msg-param-sender-count=1234;msg-param-sub-plan=1000;room-id=71092938;system-msg=x;tmi-sent-ts=1788890400950;user-id=31415926 :tmi.twitch.tv USERNOTICE #xqcow`
 )
 
 func TestGoldenDocuments(t *testing.T) {
 	for name, raw := range map[string]string{
 		"reply": reply, "gift": gift, "bomb": bomb, "donation": donate, "raid": raided, "novel": novel,
+		"combo": comboOver, "breakpoint": comboReached, "milestone": milestone, "forward": forward, "matched": matched,
 		"resub":   recordedWith(t, "USERNOTICE #xqcow :I love you"),
 		"timeout": recordedWith(t, " CLEARCHAT "),
 		"delete":  `@login=ronni;room-id=;target-msg-id=abc-123-def;tmi-sent-ts=1788890400800 :tmi.twitch.tv CLEARMSG #xqcow :HeyGuys`,
@@ -240,8 +248,11 @@ func TestNothingNamesAPerson(t *testing.T) {
 	people := []string{
 		"amelie", "amélie", "écoute", "boblegrand", "98765432", "5551234", "luckyone", "777888999", "ananonymous", "274598607",
 		"generous", "31415926", "someone_new", "thewinner", "66554433", "11223344", "passerby",
+		"toptapper", "88776655", "élodie", "elodie",
 	}
-	for _, raw := range []string{reply, gift, bomb, donate, raided, novel} {
+	for _, raw := range []string{
+		reply, gift, bomb, donate, raided, novel, comboOver, comboBegun, comboReached, milestone, forward, matched,
+	} {
 		d, err := chat.Convert(line(t, raw), event(t, false))
 		if err != nil {
 			t.Fatal(err)
@@ -258,6 +269,110 @@ func TestNothingNamesAPerson(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What a parameter's value becomes, by its name: N a name's pseudonym, U an id's, = itself.
+func TestParametersOfNotices(t *testing.T) {
+	p := pseudonyms(t)
+	for _, c := range []struct{ name, value, want string }{
+		// Of those that clients have seen.
+		{"contributor-1", "TopTapper", "N"},
+		{"contributor-1", "12345", "N"},
+		{"contributor-1", "true", "N"},
+		{"contributor-12", "99", "N"},
+		{"contributor-1-taps", "15000", "="},
+		{"largest-contributor-count", "2", "="},
+		{"streak-size-bits", "123456789", "="},
+		{"ms-remaining", "60000", "="},
+		{"channel-display-name", "Raider", "raider"},
+		{"channel-display-name", "Stranger", "N"},
+		{"user-display-name", "4242", "N"},
+		{"copoReward", "4500", "="},
+		{"sender-count", "12345", "="},
+		{"goal-user-contributions", "12345", "="},
+		{"goal-description", "Merci à tous", "="},
+		{"prior-gifter-anonymous", "true", "="},
+		{"was-gifted", "false", "="},
+		{"gift-month-being-redeemed", "7", "="},
+		{"gift-theme", "showlove", "="},
+		{"gift-id", "heart", "="},
+		{"color", "PRIMARY", "="},
+		{"ritual-name", "new_chatter", "="},
+		{"category", "watch-streak", "="},
+		{"sub-plan", "Custom", "="},
+		{"sub-plan-name", "Les copains du dimanche", "="},
+		{"id", "5aa0d1b3-4a10-4f3f-8f7b-0d4cf3f5a6f1", "U"},
+		{"gifter-id", "4242", "="}, // of a public channel
+		{"gifter-id", "77", "U"},
+		{"gift-match", "extra", "N"},
+		// Of those that may come.
+		{"hero", "SomeOne", "N"},
+		{"hero", "some words", "N"},
+		{"hero", "12345", "U"},
+		{"hero", "4242", "="},
+		{"hero", "123", "="},
+		{"hero", "-5", "="},
+		{"hero", "12.50", "="},
+		{"hero", "12.50.1", "N"},
+		{"hero", "1e5", "N"},
+		{"hero", "", "="},
+		{"user", "55667788", "U"},
+		{"userID", "55667788", "U"},
+		{"recipientid", "12", "U"},
+		{"total-ids", "55667788,55667789", "U"},
+		{"sentBy", "55667788", "N"},
+		{"viewers", "15432", "U"},
+		{"viewerTotal", "15432", "="},
+		{"most-bits-user-name", "55667788", "N"},
+		{"Gift-Theme", "party", "="},
+	} {
+		raw := "@id=1;msg-id=of-2031;msg-param-" + c.name + "=" + strings.ReplaceAll(c.value, " ", `\s`) + ";user-id=31415926 :tmi.twitch.tv USERNOTICE #xqcow"
+		want := c.want
+		switch want {
+		case "N":
+			want = p.Name(c.value)
+		case "U":
+			want = p.User(c.value)
+		case "=":
+			want = c.value
+		}
+		if got := convert[*record.Notice](t, raw, false).Params[c.name]; got != want {
+			t.Errorf("%s=%s became %q, want %s (%q)", c.name, c.value, got, c.want, want)
+		}
+	}
+	avatar := "@id=1;msg-id=of-2031;msg-param-heroAvatarURL=https://x/someone;user-id=31415926 :tmi.twitch.tv USERNOTICE #xqcow"
+	if n := convert[*record.Notice](t, avatar, false); n.Params != nil {
+		t.Errorf("%v", n.Params)
+	}
+}
+
+// Whatever a parameter of the future is called: a login, a display name or an id that no other tag
+// has is not in the document.
+func TestNoParameterNamesAStranger(t *testing.T) {
+	words := []string{
+		"contributor", "hero", "top", "1", "user", "display", "name", "ID", "login", "gift", "theme", "kind", "link",
+		"new", "best", "text", "fun", "tapper", "By", "from",
+	}
+	value := rapid.OneOf(
+		rapid.StringMatching(`[a-z][a-z0-9_]{3,24}`), rapid.StringMatching(`[A-Z][a-zA-Z0-9_]{3,24}`), rapid.StringMatching(`[0-9]{4,12}`),
+		rapid.StringMatching(`[ぁ-ん]{2,12}`), rapid.StringMatching(`https://twitch\.tv/[a-z]{6,20}`),
+		rapid.StringMatching(`[A-Z][a-z]{5,12} (beat|sent) [A-Z][a-z]{5,12}`),
+	).Filter(func(s string) bool { return s != "true" && s != "false" && s != "4242" && s != "71092938" && s != "xqcow" && s != "raider" })
+	rapid.Check(t, func(rt *rapid.T) {
+		parts := rapid.SliceOfN(rapid.SampledFrom(words), 1, 4).Draw(rt, "name")
+		name := strings.Join(parts, rapid.SampledFrom([]string{"-", "_", ""}).Draw(rt, "between"))
+		if name == "gift-theme" || name == "gift-ID" {
+			rt.Skip("Twitch's own words")
+		}
+		stranger := value.Draw(rt, "value")
+		raw := "@id=1;msg-id=of-2031;msg-param-" + name + "=" + strings.ReplaceAll(stranger, " ", `\s`) + ";user-id=31415926 :tmi.twitch.tv USERNOTICE #xqcow"
+		n := convert[*record.Notice](t, raw, rapid.Bool().Draw(rt, "text"))
+		for name, got := range n.Params {
+			if strings.Contains(strings.ToLower(got), strings.ToLower(stranger)) {
+				rt.Fatalf("%s=%s is kept as %q", name, stranger, got)
+			}
+		}
+	})
 }
 
 func TestMessageFields(t *testing.T) {
@@ -452,11 +567,14 @@ func FuzzConvert(f *testing.F) {
 	for i := 0; i < len(lines); i += 50 {
 		f.Add(lines[i], i%100 == 0)
 	}
-	for _, raw := range []string{reply, gift, bomb, donate, raided, novel} {
+	for _, raw := range []string{
+		reply, gift, bomb, donate, raided, novel, comboOver, comboBegun, comboReached, milestone, forward, matched,
+	} {
 		f.Add(raw, true)
 		f.Add(raw, false)
 	}
 	const login, display, id, targetLogin, targetID = "zqcanary_one", "ZqCanary_One", "990001777001", "zqcanary_two", "990001777002"
+	const stranger, strangerID = "zqcanary_three", "990001777003" // in no other tag
 	f.Fuzz(func(t *testing.T, raw string, keepText bool) {
 		m, err := chat.Parse(raw)
 		if err != nil {
@@ -489,6 +607,9 @@ func FuzzConvert(f *testing.F) {
 			m.MsgParams["msg-param-new-recipient-login"] = targetLogin
 			m.MsgParams["msg-param-new-recipient-id"] = targetID
 			m.MsgParams["msg-param-sentence"] = text
+			m.MsgParams["msg-param-contributor-1"] = stranger
+			m.MsgParams["msg-param-novelty"] = stranger
+			m.MsgParams["msg-param-oddity"] = strangerID
 			delete(m.MsgParams, "msg-param-origin-id")
 			delete(m.MsgParams, "msg-param-community-gift-id")
 		case *twitch.ClearChatMessage:
@@ -503,7 +624,7 @@ func FuzzConvert(f *testing.F) {
 		}
 		for _, value := range values(t, r.Doc) {
 			value = strings.ToLower(value)
-			for _, identity := range []string{login, id, targetLogin, targetID} {
+			for _, identity := range []string{login, id, targetLogin, targetID, stranger, strangerID} {
 				for word := range strings.FieldsFuncSeq(value, notWord) {
 					if word == identity {
 						t.Fatalf("%q is in %q", identity, value)

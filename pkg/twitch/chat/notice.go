@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	twitch "github.com/gempir/go-twitch-irc/v4"
 
@@ -78,7 +79,7 @@ func convertNotice(line Line, ev Event, m *twitch.UserNoticeMessage) (record.Doc
 		d.CharityName = who.scrub(clean(p.take("charity-name")))
 	case "sharedchatnotice":
 		// What it is in the channel that it comes from.
-		p["source-msg-id"] = tags["source-msg-id"]
+		p[sourceType] = tags[sourceType]
 	}
 	d.Params = p.public(&who)
 	return d, nil
@@ -90,12 +91,12 @@ func noticeIdentities(pseudonyms *record.Pseudonyms, m *twitch.UserNoticeMessage
 	who.fromTags(m.Tags)
 	who.name(m.User.Name)
 	for name, value := range p {
-		switch personal(name) {
-		case userID:
+		switch judge(name, value) {
+		case someID:
 			who.id(value)
-		case userName:
+		case someName:
 			who.name(value)
-		case userPicture, impersonal:
+		case picture, words, quantity:
 		}
 	}
 	return who
@@ -182,51 +183,156 @@ func charity(amount, exponent, currency string) (record.Money, bool) {
 	return record.Money{Cents: n, Currency: currency}, true
 }
 
-// person is what a parameter tells of people, by its name.
-type person int
+// judgement is what becomes of a parameter's value.
+type judgement int
 
 const (
-	impersonal person = iota
-	userID
-	userName
-	userPicture
+	// someName is the judgement of everything that is not known to be something else.
+	someName judgement = iota
+	someID
+	picture // a link to one: left out
+	words   // Twitch's or the streamer's own
+	quantity
 )
 
-// people are the words for people in the names of parameters.
+// ownWords are the parameters whose texts are known to be Twitch's own (the name of a theme, of a
+// colour) or the streamer's (of a subscription, a goal, a charity). They are what Twitch documents
+// (https://dev.twitch.tv/docs/chat/irc/#usernotice-tags) and what clients have seen beyond that;
+// names are in lower case here.
 //
 //nolint:gochecknoglobals // a table
-var people = []string{
-	"user", "login", "sender", "recipient", "gifter", "raider", "viewer", "chatter", "member", "creator",
-	"owner", "winner", "target", "author", "donor", "donator", "moderator", "broadcaster", "channel", "host",
-	"streamer", "display", "follower", "nick",
+var ownWords = map[string]bool{
+	"category":               true,
+	"charity-hashtag":        true,
+	"charity-learn-more":     true,
+	"charity-name":           true,
+	"color":                  true,
+	"domain":                 true,
+	"donation-currency":      true,
+	"fun-string":             true,
+	"gift-id":                true, // the kind of a combo: "heart"
+	"gift-theme":             true,
+	"goal-contribution-type": true,
+	"goal-description":       true,
+	"promo-name":             true,
+	"ritual-name":            true,
+	sourceType:               true,
+	"sub-plan":               true,
+	"sub-plan-name":          true,
+	"trigger-type":           true,
 }
 
-// personal judges a parameter by its name, known and unknown ones alike. It rather takes too much
-// for personal than too little.
-func personal(name string) person {
-	name = strings.ToLower(name)
-	if slices.ContainsFunc([]string{"profile", "avatar", "picture", "image"}, func(s string) bool { return strings.Contains(name, s) }) {
-		return userPicture
+// sourceType is the parameter that a notice of shared chat gets from us.
+const sourceType = "source-msg-id"
+
+// The words in the names of parameters.
+//
+//nolint:gochecknoglobals // tables
+var (
+	pictureWords = []string{"profile", "avatar", "picture", "image"}
+	// personWords are what someone is called whose name or id is the value.
+	personWords = []string{
+		"name", "login", "nick", "user", "sender", "recipient", "gifter", "raider", "viewer", "chatter", "member",
+		"creator", "owner", "winner", "target", "author", "donor", "donator", "moderator", "broadcaster", "channel",
+		"host", "streamer", "follower", "contributor", "subscriber", "supporter", "leader", "champion", "by", "from", "to",
 	}
-	someone := slices.ContainsFunc(people, func(s string) bool { return strings.Contains(name, s) })
+	// countWords say that a number is one.
+	countWords = []string{
+		"amount", "bits", "contributions", "count", "days", "duration", "exponent", "hours", "level", "minutes",
+		"month", "months", "ms", "number", "percent", "points", "position", "quantity", "rank", "remaining", "reward",
+		"seconds", "size", "streak", "taps", "tenure", "threshold", "total", "value", "years",
+	}
+)
+
+// knownDigits is the length up to which a number says nothing of anyone whatever its parameter is
+// called: ids and logins of digits alone are longer.
+const knownDigits = 3
+
+// judge says what a parameter's value is. What is not known to be harmless is taken for a name:
+// Twitch adds types of notices without telling anyone, and they name people under any name (the
+// combos of 2025 in contributor-1). In clear are only truth values, numbers, and the texts of
+// ownWords. A number of digits alone may be an id, or the name of someone called 12345: it stays
+// only under a name that counts something, or when it is too short for either.
+func judge(name, value string) judgement {
+	lower := strings.ToLower(name)
 	switch {
-	case !someone:
-		if name == "name" {
-			return userName
-		}
-		return impersonal
-	case strings.HasSuffix(name, "id"):
-		return userID
-	case strings.Contains(name, "login"), strings.Contains(name, "name"), strings.Contains(name, "nick"),
-		slices.Contains(people, name):
-		return userName
+	case slices.ContainsFunc(pictureWords, func(w string) bool { return strings.Contains(lower, w) }):
+		return picture
+	case ownWords[lower]:
+		return words
 	}
-	return impersonal
+	parts := nameParts(name)
+	last := ""
+	if len(parts) > 0 {
+		last = parts[len(parts)-1]
+	}
+	digits := value != "" && !strings.ContainsFunc(value, func(r rune) bool { return r < '0' || r > '9' })
+	switch {
+	case isID(last):
+		return someID
+	case isPerson(last):
+		if digits && (last == "user" || last == "channel") {
+			return someID
+		}
+		return someName
+	case value == "true", value == "false":
+		return quantity
+	case digits:
+		if len(value) <= knownDigits || slices.ContainsFunc(parts, func(w string) bool { return slices.Contains(countWords, w) }) {
+			return quantity
+		}
+		return someID
+	case number(value):
+		return quantity
+	}
+	return someName
 }
 
-// public is what may be kept of the parameters. Names and ids of people are pseudonyms but for
-// those of the event's channels, links to their pictures are left out, and in all the rest
-// whoever is named in the notice's tags is replaced.
+func isID(word string) bool {
+	for _, suffix := range [...]string{"id", "ids"} {
+		if rest, ok := strings.CutSuffix(word, suffix); ok && (rest == "" || isPerson(rest)) {
+			return true
+		}
+	}
+	return false
+}
+
+func isPerson(word string) bool {
+	return slices.ContainsFunc(personWords, func(w string) bool {
+		return word == w || len(w) > shortestPart-1 && strings.HasSuffix(word, w)
+	})
+}
+
+// nameParts are the words of a parameter's name in lower case, without numbers: viewerCount and
+// viewer-count-1 are both "viewer", "count".
+func nameParts(name string) []string {
+	var b strings.Builder
+	lower := false
+	for _, r := range name {
+		switch {
+		case unicode.IsUpper(r) && lower:
+			b.WriteByte(' ')
+		case !unicode.IsLetter(r):
+			r = ' '
+		}
+		lower = unicode.IsLower(r)
+		b.WriteRune(unicode.ToLower(r))
+	}
+	return strings.Fields(b.String())
+}
+
+// number reports whether s is a decimal number that has a sign or a fraction, which neither ids nor
+// names have.
+func number(s string) bool {
+	whole, fraction, fractional := strings.Cut(strings.TrimPrefix(s, "-"), ".")
+	digits := func(s string) bool {
+		return s != "" && len(s) <= 18 && !strings.ContainsFunc(s, func(r rune) bool { return r < '0' || r > '9' })
+	}
+	return digits(whole) && (!fractional || digits(fraction))
+}
+
+// public is what may be kept of the parameters: see judge. Names and ids are pseudonyms but for
+// those of the event's channels. In words, whoever is named in the notice's tags is replaced.
 func (p params) public(who *identities) map[string]string {
 	if len(p) == 0 {
 		return nil
@@ -234,17 +340,18 @@ func (p params) public(who *identities) map[string]string {
 	out := make(map[string]string, len(p))
 	for _, name := range slices.Sorted(maps.Keys(p)) {
 		value := clean(p[name])
-		switch personal(name) {
-		case userPicture:
+		switch judge(name, value) {
+		case picture:
 			continue
-		case userID:
+		case someID:
 			if _, public := who.pseudonyms.PublicLogin(value); !public {
 				value = who.pseudonyms.User(value)
 			}
-		case userName:
+		case someName:
 			value = who.pseudonyms.Name(value)
-		case impersonal:
+		case words:
 			value = who.scrub(value)
+		case quantity:
 		}
 		out[paramName(clean(name))] = value
 	}
