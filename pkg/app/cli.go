@@ -162,9 +162,10 @@ func (p Program) Main(args []string) (code int) {
 // environment gives every flag that is a field of Config its environment variable. Other flags have
 // none: a variable that is set for a role must not change what a command is asked for.
 func environment(k *kong.Kong) error {
+	fields := Fields()
 	return kong.Visit(k.Model, func(n kong.Visitable, next kong.Next) error {
 		if flag, ok := n.(*kong.Flag); ok && len(flag.Envs) == 0 {
-			if f, ok := fieldOf(flag); ok {
+			if f, ok := fieldOf(fields, flag); ok {
 				flag.Envs = []string{f.Env}
 				flag.Value.Tag.Envs = flag.Envs
 			}
@@ -176,8 +177,8 @@ func environment(k *kong.Kong) error {
 // fieldOf is the field of Config that a flag is: that with its name and its words, or the one that
 // its tag "config" names. A command's own flag may have a field's name (--name of an event) without
 // being it.
-func fieldOf(flag *kong.Flag) (Field, bool) {
-	for _, f := range Fields() {
+func fieldOf(fields []Field, flag *kong.Flag) (Field, bool) {
+	for _, f := range fields {
 		if f.Flag == flag.Name && f.Help == flag.Help || f.Path == flag.Tag.Get("config") {
 			return f, true
 		}

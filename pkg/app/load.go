@@ -19,6 +19,7 @@ import (
 // each of its values stands.
 type File struct {
 	path   string
+	fields []Field
 	values map[string]fileValue // by field
 }
 
@@ -49,7 +50,7 @@ func parseFile(path string, b []byte) (*File, error) {
 		}
 		return nil, fmt.Errorf("%s:%d: not YAML: %w", path, line, what)
 	}
-	f := &File{path: path, values: map[string]fileValue{}}
+	f := &File{path: path, fields: Fields(), values: map[string]fileValue{}}
 	if len(tree.Docs) > 1 {
 		return nil, fmt.Errorf("%s: %d YAML documents in the file; use one", path, len(tree.Docs))
 	}
@@ -57,7 +58,7 @@ func parseFile(path string, b []byte) (*File, error) {
 		return f, nil // an empty file is all defaults
 	}
 	kinds := map[string]reflect.Kind{}
-	for _, field := range Fields() {
+	for _, field := range f.fields {
 		kinds[field.Path] = field.Kind
 	}
 	var errs []error
@@ -181,7 +182,7 @@ func (f *File) Validate(app *kong.Application) error {
 	flags := map[string]*kong.Flag{}
 	err := kong.Visit(app, func(n kong.Visitable, next kong.Next) error {
 		if flag, ok := n.(*kong.Flag); ok {
-			if f, ok := fieldOf(flag); ok {
+			if f, ok := fieldOf(f.fields, flag); ok {
 				flags[f.Path] = flag
 			}
 		}
@@ -217,7 +218,7 @@ func (f *File) Resolve(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, err
 			return nil, nil //nolint:nilnil // kong's word for "not from here"
 		}
 	}
-	if field, ok := fieldOf(flag); ok {
+	if field, ok := fieldOf(f.fields, flag); ok {
 		if v, ok := f.values[field.Path]; ok {
 			return v.value, nil
 		}
