@@ -35,6 +35,18 @@ const (
 	KindCoverage   Kind = "coverage"   // which channels a connection was reading, from when to when
 )
 
+// Counted reports whether statistics speak of records of this kind: whether one more can change a
+// statistics document. Of a kind that is not known they don't.
+func (k Kind) Counted() bool {
+	switch k {
+	case KindMessage, KindNotice, KindModeration, KindViewers, KindCoverage:
+		return true
+	case KindRoomState, KindSession, KindChange:
+		return false
+	}
+	return false
+}
+
 // Bounds that Validate and Parse hold to.
 const (
 	MaxDocumentBytes = 4 << 20 // one record's document; MongoDB's own limit is 16 MiB

@@ -105,6 +105,10 @@ type Emotes struct {
 // several sources sampled a channel at one slot, the highest counts. A minute's average is the mean
 // over its slots, a slot at which the channel was offline counting as 0; of an event, the mean over
 // all slots of the minute of the sum over its channels.
+//
+// A sample is expected of each minute that begins within the event's start and end, for the slots
+// are at the beginning of minutes. Of the minute that an event starts in the middle of none is, and
+// it is not missed there; where the slots are closer together and there is one, it counts like all.
 type Audience struct {
 	// Average is the mean of the minutes' averages over the minutes with a live sample (SpanMinutes):
 	// WatchMinutes by SpanMinutes.
@@ -135,8 +139,8 @@ type Covered struct {
 	// Seconds is the covered time, Expected the span: the time that would be complete.
 	Seconds  float64 `bson:"seconds"  json:"seconds"`
 	Expected float64 `bson:"expected" json:"expected"`
-	// Viewers is complete when every minute (and channel) of the span has a sample, unknown when
-	// none has, else partial.
+	// Viewers is complete when every minute (and channel) of the span that a sample is expected of
+	// has one, unknown when there is no sample at all, expected or not, else partial.
 	Viewers string `bson:"viewers" json:"viewers"`
 }
 

@@ -40,6 +40,7 @@ type Aggregator struct {
 	event     string
 	minute    time.Time
 	from, to  int64 // the span in Unix milliseconds: the minute within the event's start and end
+	expects   bool  // a viewer sample: the minute begins within the event
 	channels  map[string]*tally
 	sets      map[string][]string   // set hash to channels
 	intervals map[string][]interval // set hash to covered time
@@ -81,7 +82,7 @@ func NewAggregator(event string, minute, start, end time.Time) *Aggregator {
 		event: event, minute: minute,
 		from: minute.UnixMilli(), to: minute.Add(time.Minute).UnixMilli(),
 		channels: map[string]*tally{}, sets: map[string][]string{}, intervals: map[string][]interval{},
-		changed: map[string]struct{}{},
+		changed: map[string]struct{}{}, expects: !minute.Before(start),
 	}
 	a.from = max(a.from, start.UnixMilli())
 	a.to = max(min(a.to, end.UnixMilli()), a.from)
@@ -95,7 +96,7 @@ func (a *Aggregator) Ignored() int64 { return a.ignored }
 // Add counts a record. It never fails: a field that is missing or of another type counts as absent.
 func (a *Aggregator) Add(r record.Record) {
 	ms := r.Time.UnixMilli()
-	if r.Event != a.event || ms < a.from || ms >= a.to {
+	if r.Event != a.event || ms < a.from || ms >= a.to || !r.Kind.Counted() {
 		a.ignored++
 		return
 	}
@@ -118,12 +119,8 @@ func (a *Aggregator) Add(r record.Record) {
 		a.addModeration(a.tally(r.Channel), r.Doc)
 	case record.KindViewers:
 		a.addViewers(a.tally(r.Channel), r.Doc, ms)
-	case record.KindRoomState, record.KindSession, record.KindChange, record.KindCoverage:
-		a.ignored++
-		return
-	default:
-		a.ignored++
-		return
+	case record.KindCoverage: // of all its channels, above
+	case record.KindRoomState, record.KindSession, record.KindChange: // not counted
 	}
 	a.changed[r.Channel] = struct{}{}
 }
@@ -506,7 +503,8 @@ func (a *Aggregator) result(only map[string]struct{}) []record.Statistics {
 		}
 		s.Chatters = chattersOf(t.chatters, channelPrecision, only == nil)
 		s.Emotes = emotesOf(t.emotes)
-		s.Coverage = coverage(float64(covered[c])/1000, span, s.Viewers.SampledMinutes, 1)
+		s.Coverage = coverage(float64(covered[c])/1000, span, s.Viewers.SampledMinutes,
+			a.expected(1, s.Viewers.SampledMinutes))
 		out = append(out, s)
 	}
 	live, sampled := all.Viewers.LiveMinutes, all.Viewers.SampledMinutes
@@ -514,9 +512,19 @@ func (a *Aggregator) result(only map[string]struct{}) []record.Statistics {
 	all.Viewers.LiveMinutes, all.Viewers.SampledMinutes = live, sampled
 	all.Chatters = chattersOf(chatters, eventPrecision, only == nil)
 	all.Emotes = emotesOf(emotes)
-	all.Coverage = coverage(float64(ms)/1000, span*float64(len(names)), sampled, int64(len(names)))
+	all.Coverage = coverage(float64(ms)/1000, span*float64(len(names)), sampled,
+		a.expected(int64(len(names)), sampled))
 	out[0] = all
 	return out
+}
+
+// expected is of how many of so many channels the minute should have a sample. Where none is
+// expected it is those that have one, so that they can't make up for one that is missed elsewhere.
+func (a *Aggregator) expected(channels, sampled int64) int64 {
+	if a.expects {
+		return channels
+	}
+	return sampled
 }
 
 func (a *Aggregator) blank(channel string) record.Statistics {

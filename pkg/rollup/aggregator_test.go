@@ -342,11 +342,14 @@ func span(t *rapid.T, i int) record.Statistics {
 		}
 	}
 	at := minute.Add(time.Duration(i) * time.Minute)
-	return record.Statistics{Event: event, Channel: "1", Time: at, Through: at, State: record.StateClosed}
+	return record.Statistics{
+		Event: event, Channel: "1", Time: at, Through: at, State: record.StateClosed,
+		Coverage: record.Covered{Chat: record.Unknown, Viewers: record.Unknown},
+	}
 }
 
 func merge(t *rapid.T, a, b record.Statistics) record.Statistics {
-	m, err := rollup.Merge(a, b)
+	m, err := rollup.Merge(start, a, b)
 	if err != nil {
 		t.Fatalf("merge: %v", err)
 	}
@@ -419,7 +422,7 @@ func TestSketchesAreCanonical(t *testing.T) {
 			for i, s := range aggregate(part) {
 				if merged[i].Channel != "" {
 					var err error
-					if s, err = rollup.Merge(s, merged[i]); err != nil {
+					if s, err = rollup.Merge(start, s, merged[i]); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -449,6 +452,32 @@ func TestBoundsOfTheEvent(t *testing.T) {
 	got := a.Result()
 	if len(got) != 2 || got[1].Messages != 2 || got[1].Coverage.Expected != 30 || a.Ignored() != 4 {
 		t.Fatalf("%+v, ignored %d", got, a.Ignored())
+	}
+}
+
+// TestCountsTheKindsThatCount: what consumers leave unmarked changes nothing.
+func TestCountsTheKindsThatCount(t *testing.T) {
+	t.Parallel()
+	set := []string{"1"}
+	for _, d := range []record.Document{
+		&record.Message{Header: header("1", minute), MessageID: "1", Chatter: "x"},
+		&record.Notice{Header: header("1", minute), NoticeID: "1", Type: "sub"},
+		&record.Moderation{Header: header("1", minute), Action: record.ActionClear},
+		&record.Viewers{Header: header("1", minute), Source: record.SourceHelix},
+		&record.Coverage{
+			Header: header("", minute), To: minute.Add(time.Second), Source: record.SourceChat, Collector: "c", Connection: "1",
+			Set: record.ChannelSet(set), Channels: set,
+		},
+		&record.RoomState{Header: header("1", minute)},
+		&record.Session{Header: header("1", minute), Stream: "1", Phase: "start", Started: minute},
+		&record.Change{Header: header("1", minute), Field: "title", To: "x"},
+	} {
+		r := encode(t, d)
+		a := rollup.NewAggregator(event, minute, start, end)
+		a.Add(r)
+		if got := len(a.Result()) > 0; got != r.Kind.Counted() || got == (a.Ignored() > 0) {
+			t.Errorf("%s: a document %v, ignored %d", r.Kind, got, a.Ignored())
+		}
 	}
 }
 

@@ -33,7 +33,8 @@ const (
 // Let C be the closing time of minute M: its end plus the grace. The rollup closes M, or counts it
 // again, by scanning the stored records of M, at or after C by its clock, and writing whole
 // documents. A consumer stores a record, then reads its clock, and if that shows C less the allowed
-// skew or later, writes a mark of M with a fresh nonce, and only then acknowledges.
+// skew or later, writes a mark of M with a fresh nonce, and only then acknowledges. Records of kinds
+// that are not counted change no document and need no mark.
 //
 //  1. No mark: the consumer's clock showed less than C-skew after the record was durable. The
 //     clocks differ by less than skew, so at that moment the rollup's showed less than C, and every
@@ -78,6 +79,9 @@ type closer struct {
 	// there, base those of all hours before, by channel.
 	hourStart  time.Time
 	hour, base map[string]*sum
+	// early is how many samples the closed minute that the event starts in the middle of has, by
+	// channel (see record.Audience); none where the event starts with a minute.
+	early map[string]int64
 	// built are the hours before hourStart whose documents this term has built or found unmarked
 	// since it built them.
 	built map[int64]struct{}
@@ -195,6 +199,7 @@ func (c *closer) load(ctx context.Context) error {
 	}
 	c.progress = p
 	c.hourStart = time.Time{}
+	c.early = map[string]int64{}
 	c.hour, c.base, c.built, c.totals = map[string]*sum{}, map[string]*sum{}, map[int64]struct{}{}, false
 	if !p.ClosedThrough.IsZero() {
 		c.hourStart = p.ClosedThrough.Truncate(time.Hour)
@@ -204,9 +209,58 @@ func (c *closer) load(ctx context.Context) error {
 		if c.hour, err = c.fold(ctx, store.Minutes, c.hourStart, p.ClosedThrough.Add(time.Minute), nil); err != nil {
 			return err
 		}
+		if err := c.loadEarly(ctx); err != nil {
+			return err
+		}
 	}
 	c.loaded = true
 	return nil
+}
+
+// loadEarly takes up the samples of the minute that the event starts in, where that is closed.
+func (c *closer) loadEarly(ctx context.Context) error {
+	first := record.Minute(c.event.Start)
+	if first.Equal(c.event.Start) || first.After(c.progress.ClosedThrough) {
+		return nil
+	}
+	q := store.Query{Collection: store.Minutes, Event: c.event.Slug, From: first, To: first.Add(time.Minute)}
+	var docs []record.Statistics
+	for raw, err := range c.store.Find(ctx, q) {
+		if err != nil {
+			return fmt.Errorf("read minute %s: %w", first.Format(time.RFC3339), err)
+		}
+		var d record.Statistics
+		if err := bson.Unmarshal(raw, &d); err != nil {
+			return fmt.Errorf("read minute %s: %w", store.DocID(raw), err)
+		}
+		docs = append(docs, d)
+	}
+	c.noteEarly(first, docs)
+	return nil
+}
+
+// noteEarly takes note of the samples of a minute that was counted, if that is the one that the
+// event starts in the middle of.
+func (c *closer) noteEarly(minute time.Time, docs []record.Statistics) {
+	if first := record.Minute(c.event.Start); !minute.Equal(first) || first.Equal(c.event.Start) {
+		return
+	}
+	clear(c.early)
+	for i := range docs {
+		if n := docs[i].Viewers.SampledMinutes; n > 0 && docs[i].State == record.StateClosed {
+			c.early[docs[i].Channel] = n
+		}
+	}
+}
+
+// expected is of how many channel-minutes a document should have a sample: of those that begin within
+// the event, of one channel or several, and of those before that have one.
+func (c *closer) expected(channel string, start, through time.Time, minutes, channels int64) int64 {
+	n := minutes * channels
+	if first := record.Minute(c.event.Start); !record.Minute(start).After(first) && !through.Before(first) {
+		n += c.early[channel]
+	}
+	return n
 }
 
 func (c *closer) writeProgress(ctx context.Context, p *record.Progress) error {
@@ -337,6 +391,7 @@ func (c *closer) closeDue(ctx context.Context, marks []record.Mark) (more bool, 
 	for i := range results {
 		r := &results[i]
 		r.docs = c.complete(r.minute, r.docs, there[r.minute.Unix()])
+		c.noteEarly(r.minute, r.docs)
 		if err := c.put(ctx, store.Minutes, r.docs); err != nil {
 			return false, err
 		}
@@ -454,14 +509,21 @@ func (c *closer) stamp(d *record.Statistics) {
 	d.State, d.Epoch, d.Counted = record.StateClosed, c.epoch, record.Millis(c.now())
 }
 
-// span is the length, in seconds and in minutes begun, of what lies within the event between start
-// and the end of the minute through.
+// span is the length in seconds of what lies within the event between start and the end of the
+// minute through, and how many minutes begin in it.
 func (c *closer) span(start, through time.Time) (seconds float64, minutes int64) {
 	from, to := later(start, c.event.Start), earlier(through.Add(time.Minute), c.end())
 	if !from.Before(to) {
 		return 0, 0
 	}
-	return to.Sub(from).Seconds(), int64(record.Minute(to.Add(-time.Millisecond)).Sub(record.Minute(from))/time.Minute) + 1
+	first := record.Minute(from)
+	if first.Before(from) {
+		first = first.Add(time.Minute)
+	}
+	if first.Before(to) {
+		minutes = int64((to.Sub(first) + time.Minute - 1) / time.Minute)
+	}
+	return to.Sub(from).Seconds(), minutes
 }
 
 func earlier(a, b time.Time) time.Time {
@@ -493,8 +555,9 @@ func (c *closer) finish(start, through time.Time, sums map[string]*sum, id func(
 		if channel == record.AllChannels {
 			times = channels
 		}
+		expected := c.expected(channel, start, through, minutes, int64(times))
 		d.ID, d.Event, d.Time, d.Through = id(channel), c.event.Slug, start, through
-		d.Coverage = coverage(d.Coverage.Seconds, seconds*float64(times), d.Viewers.SampledMinutes, minutes*int64(times))
+		d.Coverage = coverage(d.Coverage.Seconds, seconds*float64(times), d.Viewers.SampledMinutes, expected)
 		c.stamp(&d)
 		docs = append(docs, d)
 	}
@@ -574,20 +637,32 @@ func (c *closer) clear(ctx context.Context, m record.Mark) error {
 }
 
 // recount counts marked minutes again that were closed through a minute before the marks were read.
+// Marks of minutes outside of the event are cleared: there is nothing to count in them, now or when
+// they would close. But a minute that the event's bounds have left keeps its documents until the
+// recount that empties them.
 func (c *closer) recount(ctx context.Context, marks []record.Mark, closed time.Time) (more bool, err error) {
 	var (
 		again []record.Mark
 		first = record.Minute(c.event.Start)
 	)
 	for _, m := range marks {
-		switch {
-		case !m.Time.After(closed):
-			again = append(again, m)
-		case m.Time.Before(first) || !m.Time.Before(c.end()):
-			// Outside the event: there is nothing to count, now or when the minute would close.
-			if err := c.clear(ctx, m); err != nil {
-				return false, err
+		over := !m.Time.After(closed)
+		if m.Time.Before(first) || !m.Time.Before(c.end()) {
+			stays := false
+			if over {
+				if stays, err = c.hasDocuments(ctx, record.Minute(m.Time)); err != nil {
+					return false, err
+				}
 			}
+			if !stays {
+				if err := c.clear(ctx, m); err != nil {
+					return false, err
+				}
+				continue
+			}
+		}
+		if over {
+			again = append(again, m)
 		}
 	}
 	if marks = again; len(marks) == 0 {
@@ -645,6 +720,17 @@ func (c *closer) recount(ctx context.Context, marks []record.Mark, closed time.T
 	return more, nil
 }
 
+// hasDocuments reports whether there are documents of a minute.
+func (c *closer) hasDocuments(ctx context.Context, minute time.Time) (bool, error) {
+	n, err := c.store.Count(ctx, store.Query{
+		Collection: store.Minutes, Event: c.event.Slug, From: minute, To: minute.Add(time.Minute), Limit: 1,
+	})
+	if err != nil {
+		return false, fmt.Errorf("count documents of minute %s: %w", minute.Format(time.RFC3339), err)
+	}
+	return n > 0, nil
+}
+
 // recountMinute counts a minute and writes those documents that differ from what is stored, or are
 // of an earlier term. It returns the channels of those, and the event with them.
 func (c *closer) recountMinute(ctx context.Context, minute time.Time) (map[string]struct{}, error) {
@@ -678,6 +764,7 @@ func (c *closer) recountMinute(ctx context.Context, minute time.Time) (map[strin
 		stored[d.Channel] = d
 	}
 	docs := c.complete(minute, agg.Result(), slices.Sorted(maps.Keys(stored)))
+	c.noteEarly(minute, docs)
 	changed := map[string]struct{}{}
 	write := docs[:0]
 	for _, d := range docs {
@@ -803,7 +890,8 @@ func (c *closer) expectEvent(ctx context.Context, start, through time.Time, docs
 	delete(channels, record.AllChannels)
 	seconds, minutes := c.span(start, through)
 	d, n := &docs[i], int64(len(channels))
-	d.Coverage = coverage(d.Coverage.Seconds, seconds*float64(n), d.Viewers.SampledMinutes, minutes*n)
+	d.Coverage = coverage(d.Coverage.Seconds, seconds*float64(n), d.Viewers.SampledMinutes,
+		c.expected(d.Channel, start, through, minutes, n))
 	return nil
 }
 
@@ -856,6 +944,10 @@ func (c *closer) rebound(ctx context.Context) error {
 			}
 		}
 		c.totals = false // their start may have moved
+		clear(c.early)
+		if err := c.loadEarly(ctx); err != nil {
+			return err
+		}
 	}
 	c.progress.Start, c.progress.End = c.event.Start, c.event.End
 	return c.writeProgress(ctx, &c.progress)

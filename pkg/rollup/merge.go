@@ -16,12 +16,13 @@ import (
 // totals.
 const sumEmotes = 2000
 
-// Merge joins the documents of two spans of one channel, or of one event, that have no minute in
-// common. It is commutative and associative, except that counts of Emotes.Top are lower bounds once
-// a list was truncated, and that sums of fractions (WatchMinutes, Coverage) round. Coverage is that
-// of the minutes that have documents. ID is a's; Counted, Epoch and Through are the later ones;
-// State is closed when both are. It fails when a sketch can't be read.
-func Merge(a, b record.Statistics) (record.Statistics, error) {
+// Merge joins the documents of two spans of one channel, or of all, that have no minute in common,
+// of an event that starts at start. It is commutative and associative, except that counts of
+// Emotes.Top are lower bounds once a list was truncated, and that sums of fractions (WatchMinutes,
+// Coverage) round. Coverage is that of the two spans, not of what lies between. ID is a's; Counted,
+// Epoch and Through are the later ones; State is closed when both are. It fails when a sketch can't
+// be read.
+func Merge(start time.Time, a, b record.Statistics) (record.Statistics, error) {
 	s := newSum(a.Channel)
 	for _, d := range [...]*record.Statistics{&a, &b} {
 		if err := s.add(d); err != nil {
@@ -41,18 +42,31 @@ func Merge(a, b record.Statistics) (record.Statistics, error) {
 	m.Epoch = max(a.Epoch, b.Epoch)
 	m.Counted = later(a.Counted, b.Counted)
 	m.Through = later(a.Through, b.Through)
-	m.Coverage = coverage(m.Coverage.Seconds, m.Coverage.Expected, m.Viewers.SampledMinutes,
-		int64(minutesExpected(a))+int64(minutesExpected(b)))
+	m.Coverage = coverage(m.Coverage.Seconds, m.Coverage.Expected, 0, 0)
+	m.Coverage.Viewers = together(viewersOf(start, &a), viewersOf(start, &b))
 	return m, nil
 }
 
-// minutesExpected is how many channel-minutes would make a document's viewers complete: those of a
-// channel are its minutes; an event's are told by its expected seconds.
-func minutesExpected(s record.Statistics) int {
-	if s.Channel != record.AllChannels {
-		return s.Minutes
+// viewersOf is how complete a document's viewers are; empty where that says nothing: it is of no
+// minute, or of none that a sample is expected of, and has none.
+func viewersOf(start time.Time, d *record.Statistics) string {
+	if d.Coverage.Viewers == record.Unknown && d.Through.Before(start) {
+		return ""
 	}
-	return int((s.Coverage.Expected + 59.999) / 60)
+	return d.Coverage.Viewers
+}
+
+// together judges two spans of which each is judged.
+func together(a, b string) string {
+	switch {
+	case a == b && a != "", b == "" && a != "":
+		return a
+	case a == "" && b != "":
+		return b
+	case a == "":
+		return record.Unknown
+	}
+	return record.Partial
 }
 
 func later(a, b time.Time) time.Time {
