@@ -46,7 +46,8 @@ type Config struct {
 	// Grace is how long after its end a minute is closed; the rollup's must be the same. Default 20 s.
 	Grace time.Duration
 	// Skew is how far the clocks of the consumers' and the rollup's machines may be apart. Records
-	// stored nearer than this to the closing of their minute mark it. Default 5 s.
+	// stored nearer than this to the closing of their minute mark it. 0 means the default, not that
+	// the clocks agree. Default 5 s.
 	Skew time.Duration
 	// Prefetch is the most deliveries held at once. Default 64.
 	Prefetch int
@@ -81,6 +82,9 @@ type Config struct {
 //	up to MaxRecords           again and again while  ─────► 2. dirty marks
 //	as long as write is busy   the store is away             3. acknowledge
 //
+// Acknowledging does not hold up what comes after: where the queue does not take it, it is tried
+// again beside the work on the next groups, of which there are no more than prefetch allows.
+//
 // A delivery is acknowledged only when every record of it is durable (new, or there before) or lies
 // confirmed among the dead letters, and every mark that it calls for is durable. Whatever fails
 // before is done again, by us or after redelivery by someone: each step can be repeated.
@@ -89,6 +93,7 @@ type Consumer struct {
 	metrics *metrics
 	status  status
 	run     string
+	acks    chan struct{} // a slot for each acknowledgement that waits for the queue
 }
 
 // New checks the configuration.
@@ -124,12 +129,12 @@ func New(cfg Config) (*Consumer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("consumer: register metrics: %w", err)
 	}
-	return &Consumer{cfg: cfg, metrics: m, run: rand.Text()}, nil
+	return &Consumer{cfg: cfg, metrics: m, run: rand.Text(), acks: make(chan struct{}, ackers)}, nil
 }
 
 // Run consumes until the context ends; then it finishes what it holds, for StopTimeout at most, and
-// returns nil. It fails at once when the queue does not exist, and when the subscription ends by
-// itself.
+// returns nil. It fails at once when the queue does not exist, and in the same time when the
+// subscription ends by itself.
 func (c *Consumer) Run(ctx context.Context) error {
 	// The subscription outlives ctx: acknowledgements need it while the work in hand is finished.
 	work, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
@@ -138,9 +143,8 @@ func (c *Consumer) Run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("consume queue %q: %w", queue.Store, err)
 	}
-	stop := context.AfterFunc(ctx, func() {
-		time.AfterFunc(c.cfg.StopTimeout, func() { cancel(errStopTimeout) })
-	})
+	finish := func() { time.AfterFunc(c.cfg.StopTimeout, func() { cancel(errStopTimeout) }) }
+	stop := context.AfterFunc(ctx, finish)
 	defer stop()
 
 	var (
@@ -151,13 +155,15 @@ func (c *Consumer) Run(ctx context.Context) error {
 	)
 	wg.Go(func() {
 		defer close(groups)
-		ended = c.gather(ctx, deliveries, groups)
+		if ended = c.gather(ctx, deliveries, groups); ended != nil {
+			finish()
+		}
 	})
 	wg.Go(func() {
 		defer close(written)
 		for g := range groups {
 			if err := c.insert(ctx, work, g); err != nil {
-				c.leave(g, err)
+				c.leave(g.deliveries, err)
 				continue
 			}
 			written <- g
@@ -166,8 +172,11 @@ func (c *Consumer) Run(ctx context.Context) error {
 	wg.Go(func() {
 		for g := range written {
 			if err := c.settle(ctx, work, g); err != nil {
-				c.leave(g, err)
+				c.leave(g.deliveries, err)
+				continue
 			}
+			deliveries := g.deliveries // all that is needed of g
+			wg.Go(func() { c.acknowledge(work, deliveries) })
 		}
 	})
 	beats, stopBeats := context.WithCancel(work)
@@ -181,10 +190,10 @@ func (c *Consumer) Run(ctx context.Context) error {
 
 var errStopTimeout = errors.New("the time to stop is over")
 
-// leave lets a group go without acknowledging it; the queue delivers it again when the
+// leave lets deliveries go without acknowledging them; the queue delivers them again when the
 // subscription ends.
-func (c *Consumer) leave(g *group, err error) {
-	c.cfg.Logger.Warn("left batches unacknowledged; they are delivered again", "batches", len(g.deliveries), "err", err)
+func (c *Consumer) leave(deliveries []queue.Delivery, err error) {
+	c.cfg.Logger.Warn("left batches unacknowledged; they are delivered again", "batches", len(deliveries), "err", err)
 }
 
 // group is the deliveries of one insert.

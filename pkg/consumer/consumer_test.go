@@ -229,6 +229,7 @@ type faulty struct {
 	down   atomic.Bool
 	failed atomic.Int64
 	refuse string
+	why    error // default "key too large"
 
 	mu      sync.Mutex
 	journal []string
@@ -250,7 +251,11 @@ func (s *faulty) Insert(ctx context.Context, records []record.Record) ([]store.R
 	results := make([]store.Result, len(records))
 	for i, r := range records {
 		if s.refuse != "" && strings.HasSuffix(r.ID, s.refuse) {
-			results[i] = store.Result{Outcome: store.Refused, Err: errors.New("key too large")}
+			why := s.why
+			if why == nil {
+				why = errors.New("key too large")
+			}
+			results[i] = store.Result{Outcome: store.Refused, Err: why}
 			continue
 		}
 		one, err := s.Store.Insert(ctx, []record.Record{r})
@@ -398,6 +403,226 @@ func TestDeadLetters(t *testing.T) {
 			h[consumer.HeaderReason] != "key too large" {
 			t.Errorf("headers %v", h)
 		}
+	}
+}
+
+// stubborn is a queue that fails to take acknowledgements, and what is too large for its dead letters.
+type stubborn struct {
+	*queuelocal.Queue
+	broken func(id string) bool
+	failed atomic.Int64
+	// largest is the largest body that the dead letters take; 0: any.
+	largest int
+}
+
+var errFull = errors.New("the disk is full")
+
+func (q *stubborn) Subscribe(ctx context.Context, name string, prefetch int) (<-chan queue.Delivery, error) {
+	in, err := q.Queue.Subscribe(ctx, name, prefetch)
+	if err != nil {
+		return nil, err
+	}
+	out := make(chan queue.Delivery)
+	go func() {
+		defer close(out)
+		for d := range in {
+			ack := d.Ack
+			d.Ack = func(ctx context.Context) error {
+				if q.broken(d.ID) {
+					q.failed.Add(1)
+					return errFull
+				}
+				return ack(ctx)
+			}
+			select {
+			case out <- d:
+			case <-ctx.Done():
+			}
+		}
+	}()
+	return out, nil
+}
+
+func (q *stubborn) Publish(ctx context.Context, name string, messages ...queue.Message) error {
+	for i := range messages {
+		if name == queue.Dead && q.largest > 0 && len(messages[i].Body) > q.largest {
+			return fmt.Errorf("publish: %w", queue.ErrTooLarge)
+		}
+	}
+	return q.Queue.Publish(ctx, name, messages...)
+}
+
+// TestAcknowledgesAgain: a disk that is full for a while stops nobody for longer than that.
+func TestAcknowledgesAgain(t *testing.T) {
+	t.Parallel()
+	f := open(t)
+	var full atomic.Bool
+	full.Store(true)
+	q := &stubborn{Queue: f.queue, broken: func(string) bool { return full.Load() }}
+	const prefetch, batches = 4, 20
+	stop := run(t, consumer.Config{Store: f.store, Queue: q, Clock: still(now), Prefetch: prefetch})
+	defer stop()
+	for i := range batches {
+		publish(t, f.queue, batch(t, message(t, i, now)))
+	}
+	// All that may be held is stored, though none of it could be acknowledged.
+	eventually(t, "acknowledgements failed", func() bool {
+		return q.failed.Load() > 2*prefetch && count(t, f.store, store.Records) == prefetch
+	})
+	if n := depth(t, f.queue, queue.Store); n != batches {
+		t.Errorf("%d batches left, want all %d", n, batches)
+	}
+	conditions := func() []control.Condition {
+		raw, err := f.store.Get(t.Context(), store.Members, control.RoleConsumer+"/c1")
+		if err != nil {
+			return nil
+		}
+		var m control.Member
+		if err := bson.Unmarshal(raw, &m); err != nil {
+			t.Fatal(err)
+		}
+		return m.Conditions
+	}
+	eventually(t, "the condition shows", func() bool {
+		c := conditions()
+		return len(c) == 1 && c[0].Name == "consumer-waiting" && strings.Contains(c[0].Detail, errFull.Error())
+	})
+	full.Store(false)
+	eventually(t, "everything is acknowledged", func() bool { return depth(t, f.queue, queue.Store) == 0 })
+	if n := count(t, f.store, store.Records); n != batches {
+		t.Errorf("%d records, want %d", n, batches)
+	}
+	stop()
+	if c := conditions(); len(c) > 0 {
+		t.Errorf("conditions %+v", c)
+	}
+}
+
+// TestOneAcknowledgementStopsNobody: batches behind one that can't be acknowledged go on, and the
+// stop waits for it no longer than it may.
+func TestOneAcknowledgementStopsNobody(t *testing.T) {
+	t.Parallel()
+	f := open(t)
+	stuck := batch(t, message(t, 0, now))
+	q := &stubborn{Queue: f.queue, broken: func(id string) bool { return id == stuck.ID }}
+	stop := run(t, consumer.Config{
+		Store: f.store, Queue: q, Clock: still(now), Prefetch: 2, StopTimeout: 50 * time.Millisecond,
+	})
+	publish(t, f.queue, stuck)
+	for i := range 20 {
+		publish(t, f.queue, batch(t, message(t, i+1, now)))
+	}
+	eventually(t, "all others are acknowledged", func() bool { return depth(t, f.queue, queue.Store) == 1 })
+	stop()
+	if n := depth(t, f.queue, queue.Store); n != 1 {
+		t.Errorf("%d batches left, want the one", n)
+	}
+}
+
+// TestMarksOnlyWhatCounts: a stream that began hours ago makes no minute be counted again.
+func TestMarksOnlyWhatCounts(t *testing.T) {
+	t.Parallel()
+	f := open(t)
+	old := record.Minute(now.Add(-5 * time.Hour))
+	h := func(minutes int) record.Header {
+		at := old.Add(time.Duration(minutes) * time.Minute)
+		return record.Header{Event: event, Channel: "1", Time: at, Received: now}
+	}
+	var records []record.Record
+	for _, d := range []record.Document{
+		&record.Session{Header: h(0), Stream: "1", Phase: "start", Started: old},
+		&record.Change{Header: h(1), Field: "title", To: "x"},
+		&record.RoomState{Header: h(2)},
+		&record.Viewers{Header: h(3), Source: record.SourceHelix}, // the only one of a counted kind
+	} {
+		r, err := record.Encode(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		records = append(records, r)
+	}
+	raw, err := bson.Marshal(bson.D{
+		{Key: "_id", Value: event + "/raffle/1"}, {Key: "kind", Value: "raffle"}, {Key: "event", Value: event},
+		{Key: "channel", Value: "1"}, {Key: "time", Value: old.Add(4 * time.Minute)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	unknown, err := record.Parse(raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop := run(t, consumer.Config{Store: f.store, Queue: f.queue, Clock: still(now)})
+	publish(t, f.queue, batch(t, append(records, unknown)...))
+	eventually(t, "it is acknowledged", func() bool { return depth(t, f.queue, queue.Store) == 0 })
+	stop()
+	if n := count(t, f.store, store.Records); n != 5 {
+		t.Errorf("%d records stored, want all 5", n)
+	}
+	for raw, err := range f.store.Find(t.Context(), store.Query{Collection: store.Marks}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at := raw.Lookup("time").Time(); !at.Equal(old.Add(3 * time.Minute)) {
+			t.Errorf("a mark of %v", at)
+		}
+	}
+	if n := count(t, f.store, store.Marks); n != 1 {
+		t.Errorf("%d marks, want the one of the sample", n)
+	}
+}
+
+// TestLargeDeadLetters: an id, a reason and headers larger than a queue takes stop nothing.
+func TestLargeDeadLetters(t *testing.T) {
+	t.Parallel()
+	for what, largest := range map[string]int{"all of it": 0, "no body": 1} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			f := open(t)
+			long := strings.Repeat("é", 220)
+			r, err := record.Encode(&record.Message{
+				Header: record.Header{Event: event, Channel: "1", Time: now, Received: now}, MessageID: long, Chatter: "x",
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := &faulty{Store: f.store, refuse: "é", why: errors.New(strings.Repeat("too large ", 10_000))}
+			q := &stubborn{Queue: f.queue, broken: func(string) bool { return false }, largest: largest}
+			defer run(t, consumer.Config{Store: s, Queue: q, Clock: still(now)})()
+			poison := queue.Message{ID: "poison", Body: []byte("no batch"), Headers: map[string]string{
+				"collector": "a", "padding": strings.Repeat("x", queue.MaxHeaderBytes-100),
+			}}
+			b := batch(t, r, message(t, 1, now))
+			b.ID = "b"
+			publish(t, f.queue, b, poison)
+			eventually(t, "both are acknowledged", func() bool { return depth(t, f.queue, queue.Store) == 0 })
+			letters, err := f.queue.Subscribe(t.Context(), queue.Dead, 10)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				d := <-letters
+				h := d.Headers
+				if h[consumer.HeaderCount] != "1" || h[consumer.HeaderReason] == "" || h[consumer.HeaderQueue] != queue.Store {
+					t.Errorf("headers %v", h)
+				}
+				switch {
+				case largest > 0:
+					if len(d.Body) > 0 {
+						t.Errorf("a body of %d bytes", len(d.Body))
+					}
+				case d.ID == "poison":
+					if string(d.Body) != "no batch" || h["collector"] != "a" || h["padding"] != "" {
+						t.Errorf("poison %q, collector %q, %d bytes of padding", d.Body, h["collector"], len(h["padding"]))
+					}
+				default:
+					records, err := record.DecodeBatch(d.Body)
+					if err != nil || len(records) != 1 || records[0].ID != r.ID || h[consumer.HeaderRecord] != r.ID {
+						t.Errorf("records %v, err %v, headers %v", records, err, h)
+					}
+				}
+			}
+		})
 	}
 }
 

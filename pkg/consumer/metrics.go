@@ -5,7 +5,7 @@ import "github.com/prometheus/client_golang/prometheus"
 type metrics struct {
 	inserted, existed, refused prometheus.Counter
 	batches, stale, dead       prometheus.Counter
-	marks, retries             prometheus.Counter
+	cut, marks, retries        prometheus.Counter
 	insert, lag                prometheus.Histogram
 }
 
@@ -24,8 +24,9 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		batches:  counter("batches_total", "Batches acknowledged."),
 		stale:    counter("stale_acks_total", "Batches whose acknowledgement came too late; they come again."),
 		dead:     counter("dead_letters_total", "Dead letters published: unreadable batches and refused records."),
+		cut:      counter("cut_dead_letters_total", "Dead letters too large for the queue, of which some was cut off."),
 		marks:    counter("marks_total", "Dirty marks written for minutes that are closed or about to be."),
-		retries:  counter("retries_total", "Attempts to write to the store or to publish dead letters that failed."),
+		retries:  counter("retries_total", "Attempts to write to the store, to publish dead letters or to acknowledge that failed."),
 		insert: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "tungstene_consumer_insert_seconds", Help: "Time to store the records of one insert, retries included.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 15),
@@ -39,7 +40,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{
-		records, m.batches, m.stale, m.dead, m.marks, m.retries, m.insert, m.lag,
+		records, m.batches, m.stale, m.dead, m.cut, m.marks, m.retries, m.insert, m.lag,
 	} {
 		if err := reg.Register(c); err != nil {
 			return nil, err

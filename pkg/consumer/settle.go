@@ -5,9 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"maps"
 	mathrand "math/rand/v2"
-	"strconv"
 	"sync"
 	"time"
 
@@ -18,88 +16,16 @@ import (
 	"github.com/tungstene/tungstene/pkg/store"
 )
 
-// settle does what must be durable before a written group may be acknowledged, and acknowledges it.
+// settle does what must be durable before a written group may be acknowledged.
 func (c *Consumer) settle(ctx, work context.Context, g *group) error {
 	if err := c.bury(ctx, work, g); err != nil {
 		return err
 	}
-	if err := c.mark(ctx, work, g); err != nil {
-		return err
-	}
-	c.acknowledge(work, g)
-	return nil
+	return c.mark(ctx, work, g)
 }
 
-// bury publishes as dead letters the batches that could not be read and the records that the store
-// refused. It returns when the queue has confirmed them.
-func (c *Consumer) bury(ctx, work context.Context, g *group) error {
-	var letters []queue.Message
-	for _, p := range g.poison {
-		d := g.deliveries[p.delivery].Message
-		c.cfg.Logger.Error("a batch can't be read; it goes to the dead letters", "message", d.ID, "err", p.err)
-		d.Headers = letterHeaders(d.Headers, p.err, "")
-		letters = append(letters, d)
-	}
-	for i, r := range g.results {
-		if r.Outcome != store.Refused {
-			continue
-		}
-		rec, why := g.records[i], r.Err
-		if why == nil {
-			why = errors.New("the store refused the document")
-		}
-		c.cfg.Logger.Error("the store refuses a record; it goes to the dead letters",
-			"event", rec.Event, "channel", rec.Channel, "record", rec.ID, "err", why)
-		body, err := record.EncodeBatch([]record.Record{rec}, record.None)
-		if err != nil {
-			return fmt.Errorf("encode dead letter %s: %w", rec.ID, err)
-		}
-		letters = append(letters, queue.Message{
-			ID: rec.ID, Body: body, Headers: letterHeaders(g.deliveries[g.origin[i]].Headers, why, rec.ID),
-		})
-	}
-	if len(letters) == 0 {
-		return nil
-	}
-	err := c.retry(ctx, work, "publish dead letters", func() error {
-		return c.cfg.Queue.Publish(work, queue.Dead, letters...)
-	})
-	if err != nil {
-		return fmt.Errorf("publish %d dead letters: %w", len(letters), err)
-	}
-	c.metrics.dead.Add(float64(len(letters)))
-	c.status.dead.Add(int64(len(letters)))
-	return nil
-}
-
-// letterHeaders keeps the headers that a message came with: of one that was replayed from the dead
-// letters, when it failed first, and where.
-func letterHeaders(came map[string]string, reason error, id string) map[string]string {
-	h := maps.Clone(came)
-	if h == nil {
-		h = map[string]string{}
-	}
-	h[HeaderReason] = reason.Error()
-	if h[HeaderFailed] == "" {
-		h[HeaderFailed] = time.Now().UTC().Format(time.RFC3339Nano)
-	}
-	if h[HeaderQueue] == "" {
-		h[HeaderQueue] = queue.Store
-	}
-	delete(h, HeaderRecord)
-	if id != "" {
-		h[HeaderRecord] = id
-	}
-	times, err := strconv.Atoi(h[HeaderCount])
-	if err != nil || times < 0 {
-		times = 0 // never dead-lettered, or by something else
-	}
-	h[HeaderCount] = strconv.Itoa(times + 1)
-	return h
-}
-
-// mark writes a fresh dirty mark for every minute of the group's records, new ones or not, that is
-// closed or about to be. The time is judged here, after the insert: a record that was stored while
+// mark writes a fresh dirty mark for every minute of the group's records that count, new ones or not,
+// that is closed or about to be. The time is judged here, after the insert: a record that was stored while
 // its minute was surely open is seen by the scan that closes it. Records that were there before
 // count as well: whoever stored them may have died before it could mark.
 func (c *Consumer) mark(ctx, work context.Context, g *group) error {
@@ -118,6 +44,9 @@ func (c *Consumer) mark(ctx, work context.Context, g *group) error {
 			continue
 		}
 		rec := &g.records[i]
+		if !rec.Kind.Counted() {
+			continue // the minute's documents stay the same
+		}
 		k := key{event: rec.Event, minute: record.Minute(rec.Time).Unix()}
 		if k == last {
 			continue // batches are mostly of one minute
@@ -153,34 +82,51 @@ func due(minute, now time.Time, grace, skew time.Duration) bool {
 	return !now.Add(skew).Before(minute.Add(time.Minute + grace))
 }
 
-// ackers is how many acknowledgements of a group wait for the queue at once.
+// ackers is how many acknowledgements wait for the queue at once.
 const ackers = 16
 
-// acknowledge tells the queue that a group is dealt with. An acknowledgement that fails means that
-// the batch comes again, which does no harm.
-func (c *Consumer) acknowledge(work context.Context, g *group) {
+// acknowledge tells the queue that a group's deliveries are dealt with. As long as the queue can't take note, the
+// deliveries stay ours and would never come again, so it tries again until work ends.
+func (c *Consumer) acknowledge(work context.Context, pending []queue.Delivery) {
+	err := c.retry(work, work, "acknowledge batches", func() error {
+		var err error
+		pending, err = c.tell(work, pending)
+		return err
+	})
+	if err != nil {
+		c.metrics.stale.Add(float64(len(pending)))
+		c.leave(pending, err)
+	}
+}
+
+// tell acknowledges deliveries and returns those for which it must be tried again, with the error of
+// one of them. One that is no longer ours is none: that batch comes again, which does no harm.
+func (c *Consumer) tell(work context.Context, deliveries []queue.Delivery) (again []queue.Delivery, err error) {
 	var (
-		wg    sync.WaitGroup
-		slots = make(chan struct{}, ackers)
+		wg     sync.WaitGroup
+		errs   = make([]error, len(deliveries))
+		failed error
 	)
-	for i := range g.deliveries {
-		d := &g.deliveries[i]
-		slots <- struct{}{}
+	for i := range deliveries {
+		c.acks <- struct{}{}
 		wg.Go(func() {
-			defer func() { <-slots }()
-			switch err := d.Ack(work); {
-			case err == nil:
-				c.metrics.batches.Inc()
-				c.status.batches.Add(1)
-			case errors.Is(err, queue.ErrStale):
-				c.metrics.stale.Inc()
-			default:
-				c.metrics.stale.Inc()
-				c.cfg.Logger.Warn("cannot acknowledge a batch; it is delivered again", "message", d.ID, "err", err)
-			}
+			defer func() { <-c.acks }()
+			errs[i] = deliveries[i].Ack(work)
 		})
 	}
 	wg.Wait()
+	for i, err := range errs {
+		switch {
+		case err == nil:
+			c.metrics.batches.Inc()
+			c.status.batches.Add(1)
+		case errors.Is(err, queue.ErrStale), errors.Is(err, queue.ErrClosed):
+			c.metrics.stale.Inc()
+		default:
+			again, failed = append(again, deliveries[i]), err
+		}
+	}
+	return again, failed
 }
 
 // The pauses between attempts.
@@ -189,8 +135,13 @@ const (
 	maxPause   = 5 * time.Second
 )
 
+// final is an error after which retry does not try again.
+type final struct{ error }
+
+func (f final) Unwrap() error { return f.error }
+
 // retry calls f until it succeeds, with growing pauses. It gives up when it has failed after the end
-// of ctx, or when work has ended.
+// of ctx, or when work has ended, or with a final error.
 func (c *Consumer) retry(ctx, work context.Context, what string, f func() error) error {
 	var (
 		began time.Time
@@ -200,13 +151,17 @@ func (c *Consumer) retry(ctx, work context.Context, what string, f func() error)
 		err := f()
 		if err == nil {
 			if !began.IsZero() {
-				c.status.recovered()
+				c.status.recovered(what)
 				c.cfg.Logger.Info("works again", "what", what, "after", time.Since(began))
 			}
 			return nil
 		}
 		if ctx.Err() != nil || work.Err() != nil {
 			return err
+		}
+		if f := (final{}); errors.As(err, &f) {
+			c.status.recovered(what) // whoever called goes on
+			return f.error
 		}
 		c.metrics.retries.Inc()
 		if began.IsZero() {

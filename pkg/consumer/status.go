@@ -3,6 +3,8 @@ package consumer
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,32 +26,39 @@ type status struct {
 	batches, inserted, existed, dead, marks atomic.Int64
 	lag                                     atomic.Int64 // nanoseconds
 
-	mu        sync.Mutex
-	condition *control.Condition
+	mu      sync.Mutex
+	waiting map[string]control.Condition // by what can't be done
 }
 
 func (s *status) failing(since time.Time, what string, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.condition = &control.Condition{
+	if s.waiting == nil {
+		s.waiting = map[string]control.Condition{}
+	}
+	if before, ok := s.waiting[what]; ok && before.Since.Before(since) {
+		since = before.Since // of another group, which waits for longer
+	}
+	s.waiting[what] = control.Condition{
 		Name: "consumer-waiting", Subject: what, Since: since.UTC(),
 		Detail: fmt.Sprintf("Consuming waits because it cannot %s (%v); it goes on by itself. Check the store and the queue.", what, err),
 	}
 }
 
-func (s *status) recovered() {
+func (s *status) recovered(what string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.condition = nil
+	delete(s.waiting, what)
 }
 
 func (s *status) conditions() []control.Condition {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.condition == nil {
-		return nil
+	var out []control.Condition
+	for _, what := range slices.Sorted(maps.Keys(s.waiting)) {
+		out = append(out, s.waiting[what])
 	}
-	return []control.Condition{*s.condition}
+	return out
 }
 
 // announce writes the member document every two seconds until the context ends, and once more then.
