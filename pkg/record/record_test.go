@@ -246,8 +246,12 @@ func TestFacts(t *testing.T) {
 		"ban and timeout": {
 			&record.Moderation{Header: head(at), Action: "ban", Chatter: "x"}, &record.Moderation{Header: head(at), Action: "timeout", Chatter: "x"}, false,
 		},
-		"room states of a minute":      {&record.RoomState{Header: head(at)}, &record.RoomState{Header: head(at.Add(29 * time.Second))}, true},
-		"room states of two minutes":   {&record.RoomState{Header: head(at)}, &record.RoomState{Header: head(at.Add(30 * time.Second))}, false},
+		"room states of a second": {
+			&record.RoomState{Header: head(at.Truncate(time.Second))}, &record.RoomState{Header: head(at.Truncate(time.Second).Add(999 * time.Millisecond))}, true,
+		},
+		"room states of two seconds": {
+			&record.RoomState{Header: head(at.Truncate(time.Second))}, &record.RoomState{Header: head(at.Truncate(time.Second).Add(time.Second))}, false,
+		},
 		"samples of a slot":            {&record.Viewers{Header: head(at), Source: "helix", Viewers: 3}, &record.Viewers{Header: head(at), Source: "helix", Viewers: 4}, true},
 		"samples of two sources":       {&record.Viewers{Header: head(at), Source: "helix"}, &record.Viewers{Header: head(at), Source: "zevent"}, false},
 		"start and end of a stream":    {&record.Session{Header: head(at), Stream: "s", Phase: "start"}, &record.Session{Header: head(at), Stream: "s", Phase: "end"}, false},
@@ -415,7 +419,7 @@ func sample(tb testing.TB, i int) record.Record {
 	tb.Helper()
 	at := time.UnixMilli(1788890400000 + int64(i)*7)
 	m := &record.Message{
-		Header:    record.Header{Event: "zevent-2026", Channel: strconv.Itoa(100_000_000+i*i%350), Time: at, Received: at.Add(80 * time.Millisecond)},
+		Header:    record.Header{Event: "zevent-2026", Channel: strconv.Itoa(100_000_000 + i*i%350), Time: at, Received: at.Add(80 * time.Millisecond)},
 		MessageID: fmt.Sprintf("%08x-%04x-4%03x-8%03x-%012x", uint32(i*2654435761), i*40503&0xffff, i*31&0xfff, i*17&0xfff, uint64(i)*11400714819323198485>>16),
 		Chatter:   record.Hash("chatter", strconv.Itoa(i*i%4000)),
 		Length:    5 + i*13%90,
@@ -424,7 +428,7 @@ func sample(tb testing.TB, i int) record.Record {
 		m.Badges, m.Subscriber = []string{fmt.Sprintf("subscriber/%d", i%24)}, i%24
 	}
 	if i%3 == 0 {
-		m.Emotes = []record.Emote{{ID: strconv.Itoa(300_000_000+i%60), Name: fmt.Sprintf("zeventEmote%d", i%60), Count: 1 + i%3}}
+		m.Emotes = []record.Emote{{ID: strconv.Itoa(300_000_000 + i%60), Name: fmt.Sprintf("zeventEmote%d", i%60), Count: 1 + i%3}}
 	}
 	if i%20 == 0 {
 		m.First = true
