@@ -30,11 +30,36 @@ const (
 
 	// walBytes is the size that the write-ahead log is cut back to.
 	walBytes = 16 << 20
+
+	// probeBytes is how much may be published before it is seen to that the file has room for it.
+	probeBytes = 4 << 20
+	// pageBytes is a page and its header in the log.
+	pageBytes = 4096 + 24
+	// touchBytes is as much as a batch needs: a byte fits on a full disk too.
+	touchBytes = 64 << 10
 )
 
 // file is the SQLite file: one connection that writes, others that read, and a lock beside it that
 // keeps every other process out. The write methods are the writer's alone.
+//
+// A removal has to be written too, and so has the end of the log that everything is written to
+// first; so a queue that fills its disk could not be emptied any more. Therefore there is a reserve
+// beside it, always as large as what the file itself still has to grow by for what is in the log
+// and for the transaction at hand, and reserveMargin more. Nothing is published without it.
+//
+//	held ──a write found no room──► given up: the log is copied into the file and cut to nothing;
+//	  ▲                                │      a removal is written into the room, and copied too
+//	  └────────at once, as much of it as there is room for
+//
+// What the log is cut by is at least what the file grew by, so the reserve's room is still there
+// after that, and it goes on like this from removal to removal unless another program takes the
+// room in that moment. Free pages go back to the disk whenever there is nothing to write.
 type file struct {
+	reserve reserve
+	pending int64 // the most that the file has to grow by for what is in the log
+	// starved says that there was no room, until something was published again.
+	starved bool
+
 	path    string
 	lock    *sql.DB
 	writer  *sql.DB
@@ -55,11 +80,23 @@ func dsn(path string, pragmas ...string) string {
 	return u.String()
 }
 
-func openFile(path string, queues []string) (f *file, boxes map[string]*box, err error) {
-	path, err = filepath.Abs(path)
+func openFile(path string, queues []string) (*file, map[string]*box, error) {
+	path, err := filepath.Abs(path)
 	if err != nil {
 		return nil, nil, err
 	}
+	f, boxes, err := tryOpenFile(path, queues)
+	if left := (&reserve{path: path + reserveSuffix}); noRoom(err) && left.find() == nil && left.size > 0 {
+		// Opening writes a little too, and more after a crash.
+		if err := left.release(); err != nil {
+			return nil, nil, err
+		}
+		f, boxes, err = tryOpenFile(path, queues)
+	}
+	return f, boxes, err
+}
+
+func tryOpenFile(path string, queues []string) (f *file, boxes map[string]*box, err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, nil, fmt.Errorf("make its folder: %w", err)
 	}
@@ -69,7 +106,7 @@ func openFile(path string, queues []string) (f *file, boxes map[string]*box, err
 			return nil, nil, err
 		}
 	}
-	f = &file{path: path}
+	f = &file{path: path, reserve: reserve{path: path + reserveSuffix}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(explain(err), f.close())
@@ -83,8 +120,37 @@ func openFile(path string, queues []string) (f *file, boxes map[string]*box, err
 	if err := f.prepareSchema(ctx, queues); err != nil {
 		return f, nil, err
 	}
+	if err := f.openReserve(ctx); err != nil {
+		return f, nil, err
+	}
 	boxes, err = f.load(ctx)
 	return f, boxes, err
+}
+
+// openReserve makes the reserve, or takes up the one that is there. Without room for it the queue
+// can be emptied all the same.
+func (f *file) openReserve(ctx context.Context) error {
+	if err := f.reserve.find(); err != nil {
+		return err
+	}
+	if err := f.checkpoint(ctx, "PASSIVE"); err != nil { // what a crash has left
+		if !noRoom(err) || f.reserve.size > 0 {
+			return err
+		}
+		_ = f.relieve(ctx, nil) // what is wrong is known
+		return nil
+	}
+	size := max(minReserve, f.pending+reserveMargin)
+	if err := f.reserve.shrink(size); err != nil {
+		return err
+	}
+	if err := f.reserve.hold(size); err != nil {
+		if !noRoom(err) {
+			return err
+		}
+		_ = f.relieve(ctx, nil) // what is wrong is known
+	}
+	return nil
 }
 
 // private makes a file that only its owner may read when it is not there, and takes the others'
@@ -281,9 +347,89 @@ func (f *file) within(ctx context.Context, do func() error) error {
 	return err
 }
 
-// transact does all of a group or nothing of it. It returns when that is on the disk.
+// transact does all of a group or nothing of it. It returns when that is on the disk. A group of
+// removals is written on a full disk too, see file.
 func (f *file) transact(group []*request, at time.Time) error {
 	ctx := context.Background() // what the writer has taken is seen through
+	growth := int64(0)
+	for _, r := range group {
+		growth += r.growth()
+	}
+	if growth > 0 {
+		if err := f.reserve.hold(max(minReserve, f.pending+growth+reserveMargin)); err != nil {
+			f.starved = f.starved || noRoom(err)
+			return explain(err)
+		}
+	}
+	apply := func() error { return f.apply(ctx, group, at) }
+	err := apply()
+	switch {
+	case noRoom(err) && growth > 0:
+		err = errors.Join(err, f.relieve(ctx, nil))
+	case noRoom(err):
+		err = f.relieve(ctx, apply)
+	}
+	if err != nil {
+		return explain(err)
+	}
+	if growth > 0 {
+		f.starved = false
+		f.pending += growth
+	}
+	return nil
+}
+
+// probe copies the log into the file when much was published since the last time. SQLite does so
+// by itself but does not say when it fails; here the reserve is given for it. What is in the log is
+// safe there, whatever comes of this.
+func (f *file) probe() error {
+	if f.pending < probeBytes {
+		return nil
+	}
+	ctx := context.Background()
+	err := f.checkpoint(ctx, "PASSIVE")
+	if noRoom(err) {
+		err = f.relieve(ctx, nil)
+	}
+	return explain(err)
+}
+
+// checkpoint copies the log into the file, and finds out how much of it remains to be copied.
+func (f *file) checkpoint(ctx context.Context, mode string) error {
+	var busy, frames, copied int64
+	if err := f.conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint("+mode+")").Scan(&busy, &frames, &copied); err != nil {
+		return err
+	}
+	f.pending = max(0, frames-copied) * pageBytes
+	return nil
+}
+
+// relieve makes room on a full disk, see file: it gives up the reserve for as long as it takes to
+// copy the log into the file and, if there is something to do, to do that. It returns the error of
+// that or, with nothing to do, of the copying.
+func (f *file) relieve(ctx context.Context, do func() error) error {
+	f.starved = true
+	err := errors.Join(f.reserve.release(), f.checkpoint(ctx, "TRUNCATE"))
+	if do != nil {
+		if failed := do(); failed != nil {
+			err = errors.Join(failed, err)
+		} else {
+			err = nil
+			// For the room that the log takes. What can't be copied stays in it, to be copied later.
+			_ = f.checkpoint(ctx, "TRUNCATE")
+		}
+	}
+	// As much of it as can be had, before others take the room.
+	for size := max(minReserve, f.pending+reserveMargin); size >= scarceReserve; size /= 2 {
+		if f.reserve.hold(size) == nil {
+			break
+		}
+	}
+	return err
+}
+
+// apply is the transaction of a group.
+func (f *file) apply(ctx context.Context, group []*request, at time.Time) error {
 	next := make(map[*box]int64)
 	err := f.within(ctx, func() error {
 		for _, r := range group {
@@ -310,8 +456,7 @@ func (f *file) transact(group []*request, at time.Time) error {
 				}
 				f.freed = true
 			case touching:
-				// As much as a batch needs: a byte fits on a full disk too.
-				if _, err := f.conn.ExecContext(ctx, "INSERT OR REPLACE INTO touched (id, at, filling) VALUES (1, ?, zeroblob(65536))", at.UnixMilli()); err != nil {
+				if _, err := f.conn.ExecContext(ctx, "INSERT OR REPLACE INTO touched (id, at, filling) VALUES (1, ?, zeroblob(?))", at.UnixMilli(), touchBytes); err != nil {
 					return err
 				}
 			}
@@ -319,13 +464,7 @@ func (f *file) transact(group []*request, at time.Time) error {
 		return nil
 	})
 	if err != nil {
-		if code(err) == sqlite3.SQLITE_FULL {
-			// Once the log has been copied into the file it starts from its beginning and needs no
-			// new room, so that acknowledgements can still be written. Where even that fails there is
-			// nothing more to do than to say that the disk is full.
-			_, _ = f.conn.ExecContext(ctx, "PRAGMA wal_checkpoint(RESTART)")
-		}
-		return explain(err)
+		return err
 	}
 	for b, n := range next {
 		b.next = n
@@ -344,7 +483,11 @@ func (f *file) slack() bool {
 		f.conn.QueryRowContext(ctx, "PRAGMA page_count").Scan(&pages) != nil {
 		free = 0 // it is only housekeeping: what is wrong with the file shows elsewhere
 	}
-	f.freed = free > max(keepPages, pages/4)
+	keep := max(keepPages, pages/4)
+	if f.starved {
+		keep = 0
+	}
+	f.freed = free > keep
 	return f.freed
 }
 
@@ -352,15 +495,18 @@ func (f *file) slack() bool {
 func (f *file) shrink() error {
 	ctx := context.Background()
 	f.freed = false // not again before the next removal if this fails
-	if err := f.vacuum(ctx); err != nil {
+	err := f.vacuum(ctx)
+	if noRoom(err) {
+		err = f.relieve(ctx, func() error { return f.vacuum(ctx) })
+	}
+	if err != nil {
 		return err
 	}
 	f.freed = true
 	if f.slack() {
 		return nil
 	}
-	_, err := f.conn.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)") // the file itself gets smaller only now
-	return err
+	return f.checkpoint(ctx, "TRUNCATE") // the file itself gets smaller only now
 }
 
 func (f *file) vacuum(ctx context.Context) error {
@@ -439,11 +585,22 @@ func code(err error) int {
 	return 0
 }
 
+// noRoom reports whether an error says that the disk, a quota or a limit on the size of files left
+// no room. SQLite calls only the first of these full; the others are errors of writing to it.
+func noRoom(err error) bool {
+	var e *sqlite.Error
+	if errors.As(err, &e) && (e.Code() == sqlite3.SQLITE_IOERR_WRITE || e.Code() == sqlite3.SQLITE_IOERR_SHMSIZE) {
+		return true
+	}
+	return code(err) == sqlite3.SQLITE_FULL || noRoomOutside(err)
+}
+
 // explain adds the remedy to errors that an operator can do something about.
 func explain(err error) error {
+	if noRoom(err) {
+		return fmt.Errorf("the disk is full, make room (or raise the quota, if that is what it is): %w", err)
+	}
 	switch code(err) {
-	case sqlite3.SQLITE_FULL:
-		return fmt.Errorf("the disk is full, make room: %w", err)
 	case sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB:
 		return fmt.Errorf("%w (keep a copy of the file and of those beside it, then move them away to start with an empty one): %w", ErrDamaged, err)
 	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM:

@@ -46,7 +46,8 @@ type Options struct {
 	Queues []string
 	// MaxBytes is how many bytes of messages, of all queues together, are held at the most. A
 	// Publish that would go past it fails at once with ErrFull and does not wait. The file is a
-	// little larger than that. Default: 0, no limit but the disk.
+	// little larger than that, and its log and its reserve take room beside it. Default: 0, no
+	// limit but the disk.
 	MaxBytes int64
 	// Name is the label "file" of the metrics. It must be unique within one Registerer. Default:
 	// the file's name without its folder.
@@ -103,6 +104,11 @@ var _ queue.Queue = (*Queue)(nil)
 
 // Open opens the file, and makes it (mode 0600) and its folder (0700) when they are not there. A
 // file that is open elsewhere gives ErrInUse, one that is broken ErrDamaged.
+//
+// Beside the file lies its reserve, of 8 MiB and more: room that is there for acknowledgements when
+// the disk is full. It stays after Close. It may be deleted while the queue is closed. A disk that
+// has no room for the reserve is no error: what is in the file can be read and acknowledged, and
+// nothing is published until there is room.
 func Open(path string, opts Options) (*Queue, error) {
 	if len(opts.Queues) == 0 {
 		opts.Queues = []string{queue.Store, queue.Dead}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -56,7 +57,8 @@ type row struct {
 
 // Publish writes the messages in one transaction and returns when it is on the disk. When the
 // transaction fails (the disk is full, say) or the limit is reached (ErrFull) nothing of the call
-// is kept.
+// is kept. On a full disk messages can still be acknowledged: a few MiB are kept free for that (see
+// Open), and what was acknowledged is given back to the disk.
 func (q *Queue) Publish(ctx context.Context, name string, messages ...queue.Message) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -172,22 +174,66 @@ func (q *Queue) group() (group []*request, closed bool) {
 	return group, q.closed && len(q.waiting) == 0
 }
 
-// commit writes a group in one transaction and answers everyone in it. When that fails each is
-// tried alone, so that one that can't be written does not take the others with it.
+// growth is how many bytes, at the most, the file gets larger by what is asked for.
+func (r *request) growth() (bytes int64) {
+	switch r.kind {
+	case publishing:
+		for i := range r.rows {
+			// A large row fills its last page in part; small ones share theirs, and leave up to
+			// half of it empty. The rest is the index and what SQLite keeps of each.
+			size := r.rows[i].size
+			bytes += size + size/256 + min(size, 2*4096) + 128
+		}
+		return bytes + 4*4096
+	case touching:
+		return 2 * touchBytes
+	case removing:
+	}
+	return 0
+}
+
+// commit writes a group in one transaction and answers everyone in it. When that fails removals
+// are tried without the rest, and in the end each request alone, so that one that can't be written
+// does not take the others with it.
 func (q *Queue) commit(group []*request) {
 	group = q.admit(group)
 	if len(group) == 0 {
 		return
 	}
 	err := q.transact(group)
-	if err != nil && len(group) > 1 {
-		for _, r := range group {
-			alone := []*request{r}
-			q.settle(alone, q.transact(alone))
-		}
+	if err == nil || len(group) == 1 {
+		q.settle(group, err)
 		return
 	}
-	q.settle(group, err)
+	var removals, others []*request
+	for _, r := range group {
+		if r.kind == removing {
+			removals = append(removals, r)
+		} else {
+			others = append(others, r)
+		}
+	}
+	if len(others) > 0 && len(removals) > 1 {
+		if err := q.transact(removals); err == nil {
+			q.settle(removals, nil)
+			removals = nil
+		}
+	}
+	for _, r := range removals {
+		alone := []*request{r}
+		q.settle(alone, q.transact(alone))
+	}
+	var tooLarge error // of the smallest publish that there was no room for
+	tight := int64(math.MaxInt64)
+	for _, r := range others {
+		alone, err := []*request{r}, tooLarge
+		if r.growth() < tight {
+			if err = q.transact(alone); noRoom(err) {
+				tight, tooLarge = r.growth(), err
+			}
+		}
+		q.settle(alone, err)
+	}
 }
 
 // admit refuses publishes that go past the limit.
@@ -219,8 +265,12 @@ func (q *Queue) transact(group []*request) error {
 	q.metrics.commit.Observe(time.Since(start).Seconds())
 	if err != nil {
 		q.metrics.failures.Inc()
+		return err
 	}
-	return err
+	if err := q.file.probe(); err != nil {
+		q.log.Warn("the log of a queue file could not be copied into it, what was published stays in the log", "err", err)
+	}
+	return nil
 }
 
 // settle takes a finished transaction into the books and answers those who wait for it.
@@ -229,10 +279,14 @@ func (q *Queue) settle(group []*request, err error) {
 	if err != nil && q.failed == nil {
 		q.log.Error("a queue file can't be written", "err", err)
 	}
-	if err == nil && q.failed != nil {
+	// Removals go on without room for anything else.
+	over := err == nil && !q.file.starved
+	if over && q.failed != nil {
 		q.log.Info("the queue file can be written again")
 	}
-	q.failed = err
+	if err != nil || over {
+		q.failed = err
+	}
 	if err == nil {
 		for _, r := range group {
 			switch r.kind {
