@@ -87,14 +87,15 @@ func showTime(t time.Time, zone string) string {
 }
 
 type eventCmd struct {
-	Create   eventCreateCmd `cmd:"" help:"Create an event, as a draft."`
-	List     eventListCmd   `cmd:"" help:"List the events."`
-	Show     eventShowCmd   `cmd:"" help:"Show an event."`
-	Set      eventSetCmd    `cmd:"" help:"Change an event."`
-	Schedule eventStateCmd  `cmd:"" help:"Have a draft begin by itself at its start."`
-	Start    eventStateCmd  `cmd:"" help:"Start collecting now."`
-	Stop     eventStateCmd  `cmd:"" help:"Stop collecting now."`
-	Apply    eventApplyCmd  `cmd:"" help:"Make an event of a list of channels and start it, if that is not done yet."`
+	Create     eventCreateCmd `cmd:"" help:"Create an event, as a draft."`
+	List       eventListCmd   `cmd:"" help:"List the events."`
+	Show       eventShowCmd   `cmd:"" help:"Show an event."`
+	Set        eventSetCmd    `cmd:"" help:"Change an event."`
+	Schedule   eventStateCmd  `cmd:"" help:"Have a draft begin by itself at its start."`
+	Unschedule eventStateCmd  `cmd:"" help:"Take a scheduled event back: it is a draft again."`
+	Start      eventStateCmd  `cmd:"" help:"Start collecting now."`
+	Stop       eventStateCmd  `cmd:"" help:"Stop collecting now."`
+	Apply      eventApplyCmd  `cmd:"" help:"Make an event of a list of channels and start it, if that is not done yet."`
 }
 
 func (eventCmd) Help() string {
@@ -189,14 +190,14 @@ func (c *eventSetCmd) Run(ctx context.Context, env app.Env) error {
 	}, showEvent)
 }
 
-// eventStateCmd is schedule, start and stop: the command's own name is the action.
+// eventStateCmd is schedule, unschedule, start and stop: the command's own name is the action.
 type eventStateCmd struct {
 	operator
 	Event string `arg:"" help:"The event's slug."`
 }
 
 func (eventStateCmd) Help() string {
-	return "Examples:\n  tungstene event schedule zevent-2026\n  tungstene event start zevent-2026\n  tungstene event stop zevent-2026"
+	return "Examples:\n  tungstene event schedule zevent-2026\n  tungstene event unschedule zevent-2026\n  tungstene event start zevent-2026\n  tungstene event stop zevent-2026"
 }
 
 func (c *eventStateCmd) Run(ctx context.Context, env app.Env, at app.Command) error {

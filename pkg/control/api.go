@@ -32,7 +32,7 @@ type NewEvent struct {
 type EventPatch struct {
 	Name     *string    `json:"name,omitempty" minLength:"1" maxLength:"200"`
 	Start    *time.Time `json:"start,omitempty" doc:"Only of an event that is not live yet"`
-	End      *time.Time `json:"end,omitempty" doc:"Of a live or ended event, a moment in the future"`
+	End      *time.Time `json:"end,omitempty" doc:"Of an event that is no draft, a moment in the future"`
 	TimeZone *string    `json:"time_zone,omitempty" minLength:"1" maxLength:"64"`
 	Currency *string    `json:"currency,omitempty" pattern:"^[A-Z]{3}$"`
 	KeepText *bool      `json:"keep_text,omitempty" doc:"Only of an event that has not ended"`
@@ -46,6 +46,8 @@ type Action string
 const (
 	// Schedule takes a draft to scheduled: collection begins by itself.
 	Schedule Action = "schedule"
+	// Unschedule takes a scheduled event back to draft: nothing begins by itself.
+	Unschedule Action = "unschedule"
 	// Start takes a draft, a scheduled or an ended event to live, now. A start in the future
 	// becomes now; the end must lie ahead.
 	Start Action = "start"

@@ -153,7 +153,7 @@ func (c *Client) UpdateEvent(ctx context.Context, slug string, p EventPatch) (re
 	return answerOf[record.Event](ctx, c, http.MethodPatch, eventPath(slug), p, "change event %s", slug)
 }
 
-// SetState schedules, starts or stops an event. It is no error when that is its state already.
+// SetState schedules, unschedules, starts or stops an event. It is no error when that is its state already.
 func (c *Client) SetState(ctx context.Context, slug string, a Action) (record.Event, error) {
 	return answerOf[record.Event](ctx, c, http.MethodPost, eventPath(slug, string(a)), nil, "%s event %s", a, slug)
 }

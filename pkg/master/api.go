@@ -279,9 +279,10 @@ func (m *Master) routes() {
 			})
 		})
 	for a, summary := range map[control.Action]string{
-		control.Schedule: "Schedule a draft: it goes live by itself at its start",
-		control.Start:    "Take an event live now; an ended one again, when its end lies ahead",
-		control.Stop:     "End a live event now",
+		control.Schedule:   "Schedule a draft: it goes live by itself at its start",
+		control.Unschedule: "Take a scheduled event back: it is a draft again",
+		control.Start:      "Take an event live now; an ended one again, when its end lies ahead",
+		control.Stop:       "End a live event now",
 	} {
 		serve(m, operation(string(a)+"-event", post, "/v1/events/{slug}/"+string(a), summary, roleOperator, http.StatusNotFound, http.StatusConflict),
 			func(ctx context.Context, in *slugInput) (record.Event, error) {

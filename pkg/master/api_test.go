@@ -132,15 +132,25 @@ func TestStates(t *testing.T) {
 			}
 		}
 		create(control.NewEvent{Slug: "a"})
-		do("a", control.Schedule, "schedule event a: event a needs a start and an end: set both first")
-		do("a", control.Start, "start event a: event a needs a start and an end: set both first")
+		do("a", control.Schedule, "schedule event a: event a has no start and no end: run tungstene event set a --start TIME --end TIME first")
+		do("a", control.Start, "start event a: event a has no end: run tungstene event set a --end TIME first")
+		patch("a", control.EventPatch{End: new(now.Add(time.Hour))}, "")
+		do("a", control.Schedule, "schedule event a: event a has no start: run tungstene event set a --start TIME first")
+		do("a", control.Unschedule, "draft")
 		do("a", control.Stop, "stop event a: event a is draft: only a live event can be stopped")
 		patch("a", control.EventPatch{Start: new(now.Add(-2 * time.Hour)), End: new(now.Add(-time.Hour))}, "")
 		do("a", control.Schedule, "schedule event a: the end of event a, "+now.Add(-time.Hour).UTC().Format(time.RFC3339)+", has passed: set a later one first")
 		patch("a", control.EventPatch{Start: new(now.Add(time.Hour)), End: new(now.Add(10 * time.Hour))}, "")
 		do("a", control.Schedule, "scheduled")
 		do("a", control.Schedule, "scheduled")
+		patch("a", control.EventPatch{Start: new(now.Add(-2 * time.Hour)), End: new(now.Add(-time.Hour))},
+			"event a is scheduled: its end can only become a moment in the future (to take it back, unschedule it)")
+		patch("a", control.EventPatch{End: new(now.Add(11 * time.Hour))}, "")
+		do("a", control.Unschedule, "draft")
+		do("a", control.Unschedule, "draft")
+		do("a", control.Schedule, "scheduled")
 		do("a", control.Start, "live")
+		do("a", control.Unschedule, "unschedule event a: event a is live: only a scheduled event can become a draft again")
 		do("a", control.Start, "live")
 		do("a", control.Schedule, "schedule event a: event a is live: only a draft can be scheduled")
 		e, err := w.op.Event(w.ctx, "a")
@@ -155,6 +165,7 @@ func TestStates(t *testing.T) {
 		w.sleep(time.Minute)
 		do("a", control.Stop, "ended")
 		do("a", control.Stop, "ended")
+		do("a", control.Unschedule, "unschedule event a: event a is ended: only a scheduled event can become a draft again")
 		if e, err = w.op.Event(w.ctx, "a"); err != nil || !e.End.Equal(record.Millis(now.Add(time.Minute))) {
 			t.Errorf("stopped now, its end is %v, %v", e.End, err)
 		}
@@ -234,6 +245,57 @@ func TestMasterWithoutTheKey(t *testing.T) {
 		if got := w.conditions(); got != "key-unreadable zevent" {
 			t.Errorf("conditions: %q", got)
 		}
+	})
+}
+
+// That a key can't be read is known before any collector asks for it, of each event by itself, and
+// is over when the key is there, whether a collector asks again or not.
+func TestKeysAreWatched(t *testing.T) {
+	t.Parallel()
+	dirs := [2]string{t.TempDir(), t.TempDir()}
+	bubble(t, func(w *world) {
+		full, err := master.NewFileKeys(dirs[0])
+		w.must(err)
+		w.keys = full
+		w.startMaster("m1")
+		w.live("a", 2, 1)
+		w.live("b", 4, 1)
+		_, err = w.op.CreateEvent(w.ctx, control.NewEvent{Slug: "c", Start: time.Now().Add(time.Hour), End: time.Now().Add(2 * time.Hour)})
+		w.must(err)
+		check := func(when, want string) {
+			t.Helper()
+			w.sleep(5 * time.Second)
+			if got := w.conditions(); got != want {
+				t.Errorf("%s: conditions %q, want %q", when, got, want)
+			}
+		}
+		mount := func(slug string) {
+			key, err := os.ReadFile(filepath.Join(dirs[0], slug+".key"))
+			w.must(err)
+			w.must(os.WriteFile(filepath.Join(dirs[1], slug+".key"), key, 0o600))
+		}
+		w.startCollector("c0", "", 10, func(f *fake) { f.client = w.client(collectorToken, "m1") })
+		check("the other master has the keys", "")
+		empty, err := master.NewFileKeys(dirs[1])
+		w.must(err)
+		w.keys = empty
+		w.startMaster("m2")
+		check("nobody asks the master without them", "key-unreadable a, key-unreadable b")
+		_, err = w.op.SetState(w.ctx, "c", control.Schedule)
+		w.must(err)
+		check("one more is scheduled", "key-unreadable a, key-unreadable b, key-unreadable c")
+		mount("a")
+		check("one is mounted", "key-unreadable b, key-unreadable c")
+
+		w.startCollector("c1", "", 10, func(f *fake) { f.client = w.client(collectorToken, "m2") })
+		for range 5 {
+			check("collectors ask", "key-unreadable b, key-unreadable c")
+		}
+		_, err = w.op.SetState(w.ctx, "c", control.Unschedule)
+		w.must(err)
+		check("a draft's key is not needed yet", "key-unreadable b")
+		mount("b")
+		check("all are mounted", "")
 	})
 }
 
@@ -411,7 +473,7 @@ func TestOpenAPI(t *testing.T) {
 			}
 		}
 	}
-	if n != 17 {
+	if n != 18 {
 		t.Errorf("%d operations are described", n)
 	}
 	bubble(t, func(w *world) {

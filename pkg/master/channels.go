@@ -121,6 +121,14 @@ func (m *Master) resolveChannels(ctx context.Context, slug string, selected func
 		return out, err
 	}
 	all = slices.DeleteFunc(all, func(c record.Channel) bool { return !selected(c) })
+	for _, c := range all {
+		if claimed(c) { // Twitch has answered already
+			if err := m.adopt(ctx, c, User{ID: c.Channel, Login: c.Login, Name: c.Name, Picture: c.Picture}, &out); err != nil {
+				return out, err
+			}
+		}
+	}
+	all = slices.DeleteFunc(all, claimed)
 	for chunk := range slices.Chunk(all, resolveChunk) {
 		if err := m.resolveChunk(ctx, chunk, &out); err != nil {
 			return out, err
@@ -192,17 +200,35 @@ func (m *Master) users(ctx context.Context, ids, logins []string) ([]User, error
 	return users, nil
 }
 
-// adopt gives a login its id: the channel gets a document under the id, and that of the login goes.
+// claimed says that a login has been given its id, and that adopt is between its steps or was
+// interrupted there.
+func claimed(c record.Channel) bool { return c.Channel != "" && c.ID == idOfLogin(c.Event, c.Login) }
+
+// adopt gives a login its id, in three steps: the login's document claims the id, the channel gets a
+// document under the id, and that of the login goes. The claim fails when the login was removed
+// while Twitch was asked; once it is made, removeChannel refuses. Adopting a claimed login again
+// finishes what a crash left.
 func (m *Master) adopt(ctx context.Context, c record.Channel, u User, out *resolution) error {
-	next := record.Channel{
-		ID: idOfChannel(c.Event, u.ID), Rev: 1, Event: c.Event, Channel: u.ID, Login: u.Login,
-		Name: u.Name, Picture: u.Picture, Status: record.ChannelActive, Added: c.Added,
+	claim := c
+	claim.Rev, claim.Channel, claim.Name, claim.Picture = c.Rev+1, u.ID, u.Name, u.Picture
+	claim.Status = record.ChannelUnresolved // so that the next look finds it
+	err := m.setDoc(ctx, store.Channels, c.Rev, c.ID, claim)
+	if errors.Is(err, store.ErrConflict) {
+		return nil // it was removed, or somebody else is at it
 	}
-	err := m.setDoc(ctx, store.Channels, 0, next.ID, next)
+	if err != nil {
+		return err
+	}
+	next := claim
+	next.ID, next.Rev, next.Status = idOfChannel(c.Event, u.ID), 1, record.ChannelActive
+	err = m.setDoc(ctx, store.Channels, 0, next.ID, next)
 	switch {
 	case errors.Is(err, store.ErrConflict):
 		// The event has the channel, perhaps by the login that it had before.
 		old, err := m.channelByID(ctx, next.ID)
+		if errors.Is(err, store.ErrNotFound) {
+			return nil // removed just now; the claim stands, and the next look finishes it
+		}
 		if err != nil {
 			return err
 		}
@@ -215,7 +241,7 @@ func (m *Master) adopt(ctx context.Context, c record.Channel, u User, out *resol
 	default:
 		out.Resolved.Resolved = append(out.Resolved.Resolved, u.Login)
 	}
-	_, err = m.cfg.Store.DeleteIf(ctx, store.Channels, c.ID, "login", c.Login)
+	_, err = m.cfg.Store.DeleteIf(ctx, store.Channels, c.ID, "channel", u.ID)
 	if err != nil {
 		return fmt.Errorf("delete %s: %w", c.ID, err)
 	}
@@ -277,25 +303,37 @@ func (m *Master) removeChannel(ctx context.Context, slug, channel string) error 
 	if err := editable(e); err != nil {
 		return err
 	}
-	list, err := m.channelsOf(ctx, slug)
-	if err != nil {
-		return err
-	}
 	login, _ := parseLogin(channel)
-	// A login made of digits could be an id as well; the id counts.
-	i := slices.IndexFunc(list, func(c record.Channel) bool { return c.Channel == channel && channel != "" })
-	if i < 0 {
-		i = slices.IndexFunc(list, func(c record.Channel) bool { return c.Login == login })
+	for {
+		list, err := m.channelsOf(ctx, slug)
+		if err != nil {
+			return err
+		}
+		// A login made of digits could be an id as well; the id counts.
+		i := slices.IndexFunc(list, func(c record.Channel) bool { return c.Channel == channel && channel != "" })
+		if i < 0 {
+			i = slices.IndexFunc(list, func(c record.Channel) bool { return c.Login == login })
+		}
+		if i < 0 {
+			return absent("event %s has no channel %s", slug, channel)
+		}
+		c := list[i]
+		if slices.ContainsFunc(list, func(other record.Channel) bool { return claimed(other) && other.Channel == c.Channel }) {
+			// What adopt does next would bring it back.
+			return conflict("channel %s is just being given its Twitch id: try again in a moment; if this lasts, run: tungstene channel resolve %s",
+				c.Login, slug)
+		}
+		// With its id as seen: of this and a claim, one comes first.
+		deleted, err := m.cfg.Store.DeleteIf(ctx, store.Channels, c.ID, "channel", c.Channel)
+		if err != nil {
+			return fmt.Errorf("remove channel %s: %w", c.Login, err)
+		}
+		if deleted {
+			m.log.Info("channel removed", "event", slug, "channel", c.Login)
+			m.nudge(m.wake)
+			return nil
+		}
 	}
-	if i < 0 {
-		return absent("event %s has no channel %s", slug, channel)
-	}
-	if _, err := m.cfg.Store.DeleteIf(ctx, store.Channels, list[i].ID, "event", slug); err != nil {
-		return fmt.Errorf("remove channel %s: %w", list[i].Login, err)
-	}
-	m.log.Info("channel removed", "event", slug, "channel", list[i].Login)
-	m.nudge(m.wake)
-	return nil
 }
 
 // public is the event's public list, id to login.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 	_ "time/tzdata" // time zones are checked on machines without them too
 
@@ -75,7 +76,7 @@ func checkEvent(e record.Event) error {
 		if e.State == record.EventDraft {
 			return nil
 		}
-		return conflict("event %s needs a start and an end: set both first", e.Slug)
+		return conflict("event %s", missing(e))
 	}
 	if !e.Start.Before(e.End) {
 		return badValue("end", "%s is not after the start, %s", stamp(e.End), stamp(e.Start))
@@ -86,6 +87,19 @@ func checkEvent(e record.Event) error {
 	return nil
 }
 
+// missing says which of start and end an event lacks, and how to set it.
+func missing(e record.Event) string {
+	var names, flags []string
+	if e.Start.IsZero() {
+		names, flags = append(names, "no start"), append(flags, "--start TIME")
+	}
+	if e.End.IsZero() {
+		names, flags = append(names, "no end"), append(flags, "--end TIME")
+	}
+	return fmt.Sprintf("%s has %s: run tungstene event set %s %s first",
+		e.Slug, strings.Join(names, " and "), e.Slug, strings.Join(flags, " "))
+}
+
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // act does what an operator asks to the state of an event. An event that is in that state already
@@ -94,9 +108,10 @@ func act(e record.Event, a control.Action, now time.Time) (record.Event, error) 
 	now = record.Millis(now)
 	refuse := func() (record.Event, error) {
 		return e, conflict("event %s is %s: %s", e.Slug, e.State, map[control.Action]string{
-			control.Schedule: "only a draft can be scheduled",
-			control.Start:    "only a draft, a scheduled or an ended event can be started",
-			control.Stop:     "only a live event can be stopped",
+			control.Schedule:   "only a draft can be scheduled",
+			control.Unschedule: "only a scheduled event can become a draft again",
+			control.Start:      "only a draft, a scheduled or an ended event can be started",
+			control.Stop:       "only a live event can be stopped",
 		}[a])
 	}
 	switch a {
@@ -109,6 +124,15 @@ func act(e record.Event, a control.Action, now time.Time) (record.Event, error) 
 			return refuse()
 		}
 		e.State = record.EventScheduled
+	case control.Unschedule:
+		switch e.State {
+		case record.EventDraft:
+		case record.EventScheduled:
+			e.State = record.EventDraft
+		default:
+			return refuse()
+		}
+		return e, nil
 	case control.Start:
 		switch e.State {
 		case record.EventLive:
@@ -136,7 +160,7 @@ func act(e record.Event, a control.Action, now time.Time) (record.Event, error) 
 		}
 		return e, checkEvent(e)
 	default:
-		return e, badValue("action", "%q is not schedule, start or stop", a)
+		return e, badValue("action", "%q is not schedule, unschedule, start or stop", a)
 	}
 	if err := checkEvent(e); err != nil {
 		return e, err
@@ -194,8 +218,12 @@ func patch(e record.Event, p control.EventPatch, now time.Time) (record.Event, e
 		e.Start = record.Millis(*p.Start)
 	}
 	if p.End != nil && !record.Millis(*p.End).Equal(e.End) {
-		if begun && !p.End.After(now) {
-			return e, conflict("event %s is %s: its end can only become a moment in the future (to end it now, stop it)", e.Slug, e.State)
+		if e.State != record.EventDraft && !p.End.After(now) {
+			remedy := "to end it now, stop it"
+			if e.State == record.EventScheduled {
+				remedy = "to take it back, unschedule it"
+			}
+			return e, conflict("event %s is %s: its end can only become a moment in the future (%s)", e.Slug, e.State, remedy)
 		}
 		e.End = record.Millis(*p.End)
 	}

@@ -114,22 +114,13 @@ func (m *Master) heartbeat(ctx context.Context, h control.Heartbeat) (control.An
 }
 
 // join adds to an assignment what is not stored with it: keys and public lists. It is given whole
-// or not at all.
+// or not at all. That a key can't be read is told by checkKeys, whether a collector asks or not.
 func (m *Master) join(ctx context.Context, a *control.Assignment) error {
-	var conditions []control.Condition
-	var first error
 	for i := range a.Events {
 		e := &a.Events[i]
 		key, err := m.cfg.Keys.Key(ctx, e.Slug)
 		if err != nil {
-			conditions = append(conditions, control.Condition{
-				Name: "key-unreadable", Subject: e.Slug,
-				Detail: "This master can't deal the event's pseudonym key, so collectors get no new assignment from it: " + err.Error() + ".",
-			})
-			if first == nil {
-				first = errors.Join(errUnavailable, err)
-			}
-			continue
+			return fmt.Errorf("assignment of %s: %w", a.Collector, err)
 		}
 		list, err := m.channelsOf(ctx, e.Slug)
 		if err != nil {
@@ -137,12 +128,11 @@ func (m *Master) join(ctx context.Context, a *control.Assignment) error {
 		}
 		e.Key, e.Public = key, public(list)
 	}
-	m.raise("keys", conditions)
 	if a.Channels == nil {
 		a.Channels = []control.AssignedChannel{}
 	}
 	if a.Events == nil {
 		a.Events = []control.AssignedEvent{}
 	}
-	return first
+	return nil
 }

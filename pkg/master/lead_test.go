@@ -3,6 +3,8 @@ package master_test
 import (
 	"fmt"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -522,5 +524,110 @@ func TestTwitchIsDownDuringTheImport(t *testing.T) {
 		if got := w.conditions(); got != "" {
 			t.Errorf("conditions: %q", got)
 		}
+	})
+}
+
+// What an operator removes while Twitch is asked about it stays removed.
+func TestRemovedDuringTheLookUp(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(w *world) {
+		w.startMaster("m1")
+		w.twitch.set(func(f *twitch) { f.down = true })
+		w.live("zevent", 3, 1)
+		w.startCollector("c0", "", 20)
+		removed := false
+		w.twitch.set(func(f *twitch) {
+			f.down = false
+			f.during = func() {
+				if removed {
+					return
+				}
+				removed = true
+				if err := w.op.RemoveChannel(w.ctx, "zevent", "login1"); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		w.sleep(70 * time.Second)
+		if got := w.channels("zevent"); !removed || got != "zevent/1000 active, zevent/1002 active" {
+			t.Errorf("channels: %s", got)
+		}
+		w.wantReaders(2, 1)
+	})
+}
+
+// A login that has claimed its id when its master fails gets it at the next look, without Twitch,
+// and can't be removed by halves in between.
+func TestInterruptedAdoption(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ id, have string }{
+		{"zevent/1001", "zevent/login:login1 unresolved, zevent/login:login2 unresolved"},
+		{"zevent/login:login1", "zevent/1001 active, zevent/login:login1 unresolved, zevent/login:login2 unresolved"},
+	} {
+		t.Run(tc.id, func(t *testing.T) {
+			t.Parallel()
+			bubble(t, func(w *world) {
+				armed := new(atomic.Bool)
+				w.store = tripwire{w.store, tc.id, armed}
+				w.startMaster("m1")
+				w.twitch.set(func(f *twitch) { f.down = true })
+				w.live("zevent", 0, 1)
+				_, err := w.op.ImportChannels(w.ctx, "zevent", "", []byte("login1\nlogin2\n"))
+				w.must(err)
+				w.sleep(10 * time.Second) // the leader has looked, and will again after half a minute
+				armed.Store(true)
+				w.twitch.set(func(f *twitch) { f.down = false })
+				if _, err := w.op.ResolveChannels(w.ctx, "zevent"); err == nil {
+					t.Error("the store failed in silence")
+				}
+				w.twitch.set(func(f *twitch) { f.down = true })
+				if got := w.channels("zevent"); got != tc.have {
+					t.Errorf("interrupted, the channels are %s", got)
+				}
+				for _, name := range []string{"login1", "1001"} {
+					err := w.op.RemoveChannel(w.ctx, "zevent", name)
+					if err == nil || !strings.Contains(err.Error(), "channel login1 is just being given its Twitch id: try again in a moment") {
+						t.Errorf("remove %s: %v", name, err)
+					}
+				}
+				armed.Store(false)
+				w.sleep(70 * time.Second)
+				if got := w.channels("zevent"); got != "zevent/1001 active, zevent/login:login2 unresolved" {
+					t.Errorf("after the next look the channels are %s", got)
+				}
+				for _, name := range []string{"login1", "login2"} {
+					w.must(w.op.RemoveChannel(w.ctx, "zevent", name))
+				}
+				w.twitch.set(func(f *twitch) { f.down = false })
+				w.sleep(70 * time.Second)
+				if got := w.channels("zevent"); got != "" {
+					t.Errorf("after all were removed the channels are %s", got)
+				}
+			})
+		})
+	}
+}
+
+// An event that is stopped is read until its grace is over: what was sent before the end arrives,
+// and a collector's coverage, which ends at the last line received, can reach the end.
+func TestStoppedEventIsReadForItsGrace(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(w *world) {
+		w.startMaster("m1")
+		w.live("zevent", 5, 1)
+		c := w.startCollector("c0", "", 20)
+		w.sleep(10*time.Second + 300*time.Millisecond)
+		stopped := time.Now()
+		_, err := w.op.SetState(w.ctx, "zevent", control.Stop)
+		w.must(err)
+		for range 5 { // until a second before the grace is over
+			w.sleep(11*time.Second + 800*time.Millisecond)
+			w.wantReaders(5, 1)
+			if a := c.assignment(); len(a.Events) != 1 || !a.Events[0].End.Equal(record.Millis(stopped)) || len(c.left()) != 0 {
+				t.Errorf("%s after the stop the collector has %+v and was to leave %v", time.Since(stopped), a.Events, c.left())
+			}
+		}
+		w.sleep(4 * time.Second)
+		w.wantReaders(0, 0)
 	})
 }

@@ -6,7 +6,6 @@ package master
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -18,17 +17,18 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/tungstene/tungstene/pkg/control"
+	"github.com/tungstene/tungstene/pkg/record"
 	"github.com/tungstene/tungstene/pkg/store"
 )
 
 // Master is one master. The states of the events that it keeps:
 //
-//	┌───────┐ schedule ┌───────────┐ start, or its  ┌──────┐ stop, or its End  ┌───────┐       ┌────────┐
-//	│ draft ├─────────►│ scheduled ├───────────────►│ live ├──────────────────►│ ended ├──────►│ frozen │
-//	└───┬───┘          └───────────┘ Start comes    └──────┘ and grace passed  └───┬───┘       └────────┘
-//	    │ start                                       ▲  ▲                         │
-//	    └─────────────────────────────────────────────┘  └─────────────────────────┘
-//	                                                     start, when the End lies ahead
+//	┌───────┐  schedule  ┌───────────┐ start, or its  ┌──────┐ stop, or its End  ┌───────┐       ┌────────┐
+//	│ draft ├───────────►│ scheduled ├───────────────►│ live ├──────────────────►│ ended ├──────►│ frozen │
+//	│       │◄───────────┤           │ Start comes    └──────┘ and grace passed  └───┬───┘       └────────┘
+//	└───┬───┘ unschedule └───────────┘                  ▲  ▲                         │
+//	    │ start                                         │  └─────────────────────────┘
+//	    └───────────────────────────────────────────────┘  start, when the End lies ahead
 type Master struct {
 	cfg     Config
 	log     *slog.Logger
@@ -101,21 +101,25 @@ func (m *Master) Run(ctx context.Context) error {
 	return err
 }
 
-// announce writes the member document until the context ends.
+// announce checks what this master needs for itself, leader or not, and writes the member document
+// that tells of it, until the context ends.
 func (m *Master) announce(ctx context.Context) {
 	ticker := time.NewTicker(m.cfg.MemberInterval)
 	defer ticker.Stop()
-	failing := false
+	failing := make(map[string]bool)
+	report := func(task string, err error) {
+		if err != nil && !failing[task] && ctx.Err() == nil {
+			m.log.Warn("a regular task of this master fails; trying again", "task", task, "err", err)
+		}
+		failing[task] = err != nil
+	}
 	for {
 		m.checkTokens()
-		err := m.writeMember(ctx)
+		report("check the pseudonym keys", m.checkKeys(ctx))
+		report("write the member document", m.writeMember(ctx))
 		if ctx.Err() != nil {
 			return
 		}
-		if err != nil && !failing {
-			m.log.Warn("cannot write the member document; trying again", "err", err)
-		}
-		failing = err != nil
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
@@ -138,6 +142,35 @@ func (m *Master) checkTokens() {
 		}
 	}
 	m.raise("tokens", list)
+}
+
+// checkKeys looks whether this master can deal the keys of all events that collectors may need now
+// or soon. When the events can't be read, what was found last stands.
+func (m *Master) checkKeys(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, max(m.cfg.MemberInterval, time.Second))
+	defer cancel()
+	events, err := m.events(ctx)
+	if err != nil {
+		return err
+	}
+	var list []control.Condition
+	for _, e := range events {
+		if e.State != record.EventScheduled && !collected(e, m.cfg.Clock.Now(), m.cfg.LeadTime, m.cfg.EndGrace) {
+			continue
+		}
+		_, err := m.cfg.Keys.Key(ctx, e.Slug)
+		if ctx.Err() != nil {
+			return fmt.Errorf("pseudonym key of event %s: %w", e.Slug, ctx.Err()) // says nothing of the key
+		}
+		if err != nil {
+			list = append(list, control.Condition{
+				Name: "key-unreadable", Subject: e.Slug,
+				Detail: "This master can't deal the event's pseudonym key, so collectors get no new assignment from it: " + err.Error() + ".",
+			})
+		}
+	}
+	m.raise("keys", list)
+	return nil
 }
 
 func (m *Master) writeMember(ctx context.Context) error {
@@ -211,7 +244,3 @@ func (m *Master) raised() []control.Condition {
 	}
 	return all
 }
-
-// errUnavailable marks what is not the caller's fault and may be right on another master or in a
-// moment.
-var errUnavailable = errors.New("not available now")

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -58,12 +59,17 @@ type twitch struct {
 	users map[string]master.User // by id
 	down  bool
 	calls int
+	// during runs while the look-up is under way.
+	during func()
 }
 
 func (f *twitch) Users(_ context.Context, ids, logins []string) ([]master.User, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.calls++
+	if f.during != nil {
+		f.during()
+	}
 	if f.down {
 		return nil, errors.New("503 from Helix")
 	}
@@ -83,6 +89,29 @@ func (f *twitch) set(change func(f *twitch)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	change(f)
+}
+
+// tripwire is a store that fails to make or to delete one document while it is armed.
+type tripwire struct {
+	store.Store
+	id    string
+	armed *atomic.Bool
+}
+
+var errTripped = errors.New("the store fails")
+
+func (s tripwire) CompareAndSet(ctx context.Context, c store.Collection, rev int64, d store.Doc) error {
+	if rev == 0 && d.ID == s.id && s.armed.Load() {
+		return errTripped
+	}
+	return s.Store.CompareAndSet(ctx, c, rev, d)
+}
+
+func (s tripwire) DeleteIf(ctx context.Context, c store.Collection, id, field, value string) (bool, error) {
+	if id == s.id && s.armed.Load() {
+		return false, errTripped
+	}
+	return s.Store.DeleteIf(ctx, c, id, field, value)
 }
 
 // world is a control plane in a bubble: one store, masters, and collectors that beat.
@@ -333,7 +362,9 @@ func (w *world) live(slug string, n, replicas int) {
 		Slug: slug, Start: now, End: now.Add(55 * time.Hour), Replicas: replicas, TimeZone: "Europe/Paris",
 	})
 	w.must(err)
-	w.importLogins(slug, 0, n)
+	if n > 0 {
+		w.importLogins(slug, 0, n)
+	}
 	_, err = w.op.SetState(w.ctx, slug, control.Start)
 	w.must(err)
 }
@@ -354,6 +385,18 @@ func (w *world) must(err error) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+// channels lists ids and statuses.
+func (w *world) channels(slug string) string {
+	w.t.Helper()
+	channels, err := w.op.Channels(w.ctx, slug)
+	w.must(err)
+	var list []string
+	for _, c := range channels {
+		list = append(list, c.ID+" "+c.Status)
+	}
+	return strings.Join(list, ", ")
 }
 
 func (w *world) conditions() string {
