@@ -6,13 +6,16 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -420,6 +423,97 @@ func TestStream(t *testing.T) {
 		if name, _ := next(); name == "end" {
 			return
 		}
+	}
+}
+
+// pipes is a listener without sockets, so that a server runs in a bubble of synctest.
+type pipes struct {
+	conns chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+}
+
+func newPipes() *pipes { return &pipes{conns: make(chan net.Conn), done: make(chan struct{})} }
+
+func (p *pipes) dial(context.Context, string, string) (net.Conn, error) {
+	near, far := net.Pipe()
+	select {
+	case p.conns <- far:
+		return near, nil
+	case <-p.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
+
+func (p *pipes) Close() error {
+	p.once.Do(func() { close(p.done) })
+	return nil
+}
+
+// A stream outlives the timeouts that its server has for ordinary requests: that of reading is over
+// when the handler begins, that of writing is the stream's own.
+func TestStreamOutlivesTheServersTimeouts(t *testing.T) {
+	for name, every := range map[string]time.Duration{"busy": time.Second, "idle": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, err := web.New(web.Config{Store: scene(t), Clock: fixed{noon}, Every: every})
+				if err != nil {
+					t.Fatal(err)
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				lis := newPipes()
+				srv := &http.Server{
+					Handler: s.Handler(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second,
+					WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
+				}
+				var wg sync.WaitGroup
+				wg.Go(func() {
+					if err := s.Run(ctx); err != nil {
+						t.Error(err)
+					}
+				})
+				wg.Go(func() {
+					if err := srv.Serve(lis); !errors.Is(err, http.ErrServerClosed) {
+						t.Error(err)
+					}
+				})
+				client := &http.Client{Transport: &http.Transport{DialContext: lis.dial}}
+				defer func() {
+					cancel()
+					client.CloseIdleConnections()
+					if err := srv.Close(); err != nil {
+						t.Error(err)
+					}
+					wg.Wait()
+				}()
+				req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://page/api/status/stream", http.NoBody)
+				if err != nil {
+					t.Fatal(err)
+				}
+				res, err := client.Do(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer res.Body.Close()
+				began := time.Now()
+				for lines := bufio.NewReaderSize(res.Body, 1<<20); time.Since(began) < 5*time.Minute; {
+					if _, err := lines.ReadString('\n'); err != nil {
+						t.Fatalf("the stream ended after %s: %v", time.Since(began), err)
+					}
+				}
+			})
+		})
 	}
 }
 
