@@ -10,10 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"go.mongodb.org/mongo-driver/v2/bson"
-
 	"github.com/tungstene/tungstene/pkg/record"
-	"github.com/tungstene/tungstene/pkg/store"
 )
 
 // ErrNoKey says that the event has no pseudonym key here.
@@ -21,8 +18,7 @@ var ErrNoKey = errors.New("no pseudonym key")
 
 // Keys keeps the pseudonym keys of events, apart from what is collected: whoever has a key and the
 // data can find a person in it, and whoever destroys the key has made that impossible for good.
-// FileKeys is the one for production. StoreKeys needs nothing set up but lies beside the data: a
-// copy of the database then holds both.
+// They are kept away from the database, so that a copy of it does not hold both.
 type Keys interface {
 	// Key returns an event's key of record.KeyBytes, or ErrNoKey.
 	Key(ctx context.Context, event string) ([]byte, error)
@@ -109,52 +105,4 @@ func (k *FileKeys) Create(_ context.Context, event string) (err error) {
 		return err
 	}
 	return errors.Join(dir.Sync(), dir.Close())
-}
-
-// StoreKeys keeps the keys in the collection secrets.
-type StoreKeys struct{ store store.Store }
-
-// NewStoreKeys keeps keys in the store.
-func NewStoreKeys(s store.Store) *StoreKeys { return &StoreKeys{store: s} }
-
-type secret struct {
-	ID    string `bson:"_id"`
-	Rev   int64  `bson:"rev"`
-	Event string `bson:"event"`
-	Key   []byte `bson:"key"`
-}
-
-func secretID(event string) string { return "pseudonyms/" + event }
-
-// Key reads the event's document.
-func (k *StoreKeys) Key(ctx context.Context, event string) ([]byte, error) {
-	raw, err := k.store.Get(ctx, store.Secrets, secretID(event))
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, fmt.Errorf("%w of event %s in the store", ErrNoKey, event)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("pseudonym key of event %s: %w", event, err)
-	}
-	var s secret
-	if err := bson.Unmarshal(raw, &s); err != nil {
-		return nil, fmt.Errorf("decode pseudonym key of event %s: %w", event, err)
-	}
-	if len(s.Key) != record.KeyBytes {
-		return nil, fmt.Errorf("pseudonym key of event %s has %d bytes, want %d", event, len(s.Key), record.KeyBytes)
-	}
-	return s.Key, nil
-}
-
-// Create writes the document if there is none.
-func (k *StoreKeys) Create(ctx context.Context, event string) error {
-	s := secret{ID: secretID(event), Rev: 1, Event: event, Key: record.NewKey()}
-	raw, err := bson.Marshal(s)
-	if err != nil {
-		return fmt.Errorf("encode pseudonym key of event %s: %w", event, err)
-	}
-	err = k.store.CompareAndSet(ctx, store.Secrets, 0, store.Doc{ID: s.ID, Raw: raw})
-	if err != nil && !errors.Is(err, store.ErrConflict) {
-		return fmt.Errorf("create pseudonym key of event %s: %w", event, err)
-	}
-	return nil
 }

@@ -145,9 +145,13 @@ func bubble(t *testing.T, test func(w *world)) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		keys, err := master.NewFileKeys(filepath.Join(dir, "keys"))
+		if err != nil {
+			t.Fatal(err)
+		}
 		ctx, cancel := context.WithCancel(t.Context())
 		w := &world{
-			t: t, ctx: ctx, store: s, keys: master.NewStoreKeys(s), wire: &wire{hosts: map[string]http.Handler{}},
+			t: t, ctx: ctx, store: s, keys: keys, wire: &wire{hosts: map[string]http.Handler{}},
 			twitch:  &twitch{users: map[string]master.User{}},
 			masters: map[string]*running{}, collectors: map[string]*fake{}, every: time.Second,
 		}

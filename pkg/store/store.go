@@ -31,14 +31,13 @@ const (
 	Assignments Collection = "assignments" // what each collector is to read
 	Members     Collection = "members"     // who is running, with heartbeats
 	Leases      Collection = "leases"      // who leads
-	Secrets     Collection = "secrets"     // pseudonym keys, where no file is named for them
 )
 
 // Collections lists all of them.
 func Collections() []Collection {
 	return []Collection{
 		Records, Minutes, Hours, Totals, Events, Channels,
-		Marks, Progress, Assignments, Members, Leases, Secrets,
+		Marks, Progress, Assignments, Members, Leases,
 	}
 }
 

@@ -913,8 +913,8 @@ func (c *collector) fillStages(snap *Snapshot, members []member, depth *int, rol
 		q.Depth, q.Health = new(int64(*depth)), level(*depth, warnDepth, badDepth)
 	}
 	consumers.Up, consumers.Of = &up, &of
-	switch {
-	case up == 0:
+	switch up {
+	case 0:
 		consumers.Health = HealthBad
 		if !running {
 			consumers.Health = HealthUnknown

@@ -147,11 +147,11 @@ func (v *view) Stages() []stageView {
 			if s.Rate != nil {
 				out.Value = v.rate(*s.Rate)
 			}
-			switch {
-			case s.Name == StageCollectors:
+			switch s.Name {
+			case StageCollectors:
 				out.Unit = v.text("unit.messages")
 				fact("fact.replicas")
-			case s.Name == StageStore:
+			case StageStore:
 				out.Unit = v.text("unit.documents")
 				if lag != "" {
 					fact("fact.read", "age", lag)
@@ -242,10 +242,10 @@ func (v *view) Gaps() []gapView {
 			Quality: g.Quality, When: v.clock(g.From) + "–" + v.clock(g.To),
 			Covered: v.text("gaps.unknown"), Names: strings.Join(g.Names, ", "),
 		}
-		switch {
-		case g.Channels == 1:
+		switch g.Channels {
+		case 1:
 			out.Channels = v.text("gaps.one")
-		case g.Channels == g.Of:
+		case g.Of:
 			out.Channels, out.Names = v.text("gaps.all", "n", v.count(float64(g.Of))), ""
 		default:
 			out.Channels = v.text("gaps.some", "n", v.count(float64(g.Channels)), "of", v.count(float64(g.Of)))

@@ -237,7 +237,7 @@ func tableOf(c store.Collection) (table, error) {
 	case store.Minutes, store.Hours, store.Totals:
 		t.indexes = append(t.indexes, []string{"event", "channel"})
 	case store.Events, store.Channels, store.Marks, store.Progress, store.Assignments, store.Members,
-		store.Leases, store.Secrets:
+		store.Leases:
 	default:
 		return t, fmt.Errorf("there is no collection %q", c)
 	}
