@@ -293,7 +293,13 @@ func (d *demo) createEvent(ctx context.Context) (err error) {
 	if n := len(imported.Unresolved) + len(imported.Unknown) + len(imported.Invalid); n > 0 {
 		return fmt.Errorf("%d of the simulator's channels were not found at it: %s", n, imported.Detail)
 	}
-	_, err = d.client.SetState(ctx, demoEvent, control.Start)
+	action := control.Start
+	if d.rows != nil {
+		// Event time stands a moment before the recording's first minute: starting now would make
+		// that moment a part of the event.
+		action = control.Schedule
+	}
+	_, err = d.client.SetState(ctx, demoEvent, action)
 	return err
 }
 

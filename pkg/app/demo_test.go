@@ -36,6 +36,9 @@ func TestReplayEqualsTheRecording(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, &progress)
 	}
+	if res.MinutesCompared != 10 {
+		t.Errorf("%d minutes of the channel are closed, 10 were played", res.MinutesCompared)
+	}
 	if !res.OK() || res.Recording == nil || res.Compared != 10 || res.Sent == 0 || res.MinutesOpen != 0 {
 		t.Errorf("got %+v %+v", res.Result, res.Recording)
 	}
