@@ -82,10 +82,14 @@ func TestFailedStart(t *testing.T) {
 	}{
 		{"a port that is taken", "listen: " + taken.Addr().String() + "\n" + clients, "c.yaml:1: listen: ", app.ExitFailed},
 		{"no client id", "listen: 127.0.0.1:0\n", "twitch.clients (--twitch-clients, TUNGSTENE_TWITCH_CLIENTS): no client id", app.ExitUsage},
-		{"a secret that can't be read", "listen: 127.0.0.1:0\ntwitch:\n  clients:\n    abc: /nonexistent/secret\n",
-			"c.yaml:3: twitch.clients: open /nonexistent/secret", app.ExitFailed},
-		{"a token that is too short", "listen: 127.0.0.1:0\nmaster:\n  operator_token_file: " + write(t, "token", "abc") + "\n" + clients,
-			"c.yaml:3: master.operator_token_file: token file", app.ExitFailed},
+		{
+			"a secret that can't be read", "listen: 127.0.0.1:0\ntwitch:\n  clients:\n    abc: /nonexistent/secret\n",
+			"c.yaml:3: twitch.clients: open /nonexistent/secret", app.ExitFailed,
+		},
+		{
+			"a token that is too short", "listen: 127.0.0.1:0\nmaster:\n  operator_token_file: " + write(t, "token", "abc") + "\n" + clients,
+			"c.yaml:3: master.operator_token_file: token file", app.ExitFailed,
+		},
 		{"a data folder that can't be made", "listen: 127.0.0.1:0\ndata: /proc/nowhere\n" + clients, "c.yaml:2: data: ", app.ExitFailed},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -167,7 +167,7 @@ func environment(k *kong.Kong) error {
 		if flag, ok := n.(*kong.Flag); ok && len(flag.Envs) == 0 {
 			if f, ok := fieldOf(fields, flag); ok {
 				flag.Envs = []string{f.Env}
-				flag.Value.Tag.Envs = flag.Envs
+				flag.Tag.Envs = flag.Envs
 			}
 		}
 		return next(nil)

@@ -542,8 +542,11 @@ func TestMarksOnlyWhatCounts(t *testing.T) {
 		records = append(records, r)
 	}
 	raw, err := bson.Marshal(bson.D{
-		{Key: "_id", Value: event + "/raffle/1"}, {Key: "kind", Value: "raffle"}, {Key: "event", Value: event},
-		{Key: "channel", Value: "1"}, {Key: "time", Value: old.Add(4 * time.Minute)},
+		{Key: "_id", Value: event + "/raffle/1"},
+		{Key: "kind", Value: "raffle"},
+		{Key: "event", Value: event},
+		{Key: "channel", Value: "1"},
+		{Key: "time", Value: old.Add(4 * time.Minute)},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -86,8 +86,15 @@ func TestWhatIsRepeated(t *testing.T) {
 		create bool // a second master is asked to create the event
 		list   bool // a second master is asked for the events
 	}{
-		{400, false, false}, {401, true, true}, {403, false, false}, {404, false, false}, {409, false, false},
-		{422, false, false}, {429, true, true}, {500, false, true}, {503, true, true},
+		{400, false, false},
+		{401, true, true},
+		{403, false, false},
+		{404, false, false},
+		{409, false, false},
+		{422, false, false},
+		{429, true, true},
+		{500, false, true},
+		{503, true, true},
 	} {
 		first, _ := server(t, tc.status, "application/problem+json", `{}`)
 		second, calls := server(t, 200, "application/json", `[]`)

@@ -28,10 +28,22 @@ const (
 //nolint:gochecknoglobals // tables of words, never changed
 var (
 	categories = []struct{ id, name string }{
-		{"509658", "Just Chatting"}, {"26936", "Music"}, {"32982", "Grand Theft Auto V"}, {"27471", "Minecraft"},
-		{"21779", "League of Legends"}, {"33214", "Fortnite"}, {"516575", "VALORANT"}, {"1469308723", "Software and Game Development"},
-		{"29307", "Path of Exile"}, {"18122", "World of Warcraft"}, {"743", "Chess"}, {"509660", "Art"}, {"29452", "Virtual Casino Night"},
-		{"512980", "Fall Guys"}, {"504461", "Super Smash Bros. Ultimate"}, {"491487", "Dead by Daylight"},
+		{"509658", "Just Chatting"},
+		{"26936", "Music"},
+		{"32982", "Grand Theft Auto V"},
+		{"27471", "Minecraft"},
+		{"21779", "League of Legends"},
+		{"33214", "Fortnite"},
+		{"516575", "VALORANT"},
+		{"1469308723", "Software and Game Development"},
+		{"29307", "Path of Exile"},
+		{"18122", "World of Warcraft"},
+		{"743", "Chess"},
+		{"509660", "Art"},
+		{"29452", "Virtual Casino Night"},
+		{"512980", "Fall Guys"},
+		{"504461", "Super Smash Bros. Ultimate"},
+		{"491487", "Dead by Daylight"},
 	}
 	titleStarts = []string{"MARATHON", "Day 1", "Day 2", "Final hours", "Charity weekend", "All night", "Back again", "Together"}
 	titleEnds   = []string{

@@ -153,7 +153,8 @@ func TestReadLedger(t *testing.T) {
 
   {"channel":"c","id":"3","sent_ms":7,"shared":"perhaps","emotes":null,"bits":"many","room":7}`)
 	want := []sim.Entry{
-		{Channel: "a", ID: "1", SentMS: 5}, {Channel: "b", ID: "2", SentMS: 6, Emotes: 2, Bits: 100, Shared: true, Room: "77"},
+		{Channel: "a", ID: "1", SentMS: 5},
+		{Channel: "b", ID: "2", SentMS: 6, Emotes: 2, Bits: 100, Shared: true, Room: "77"},
 		{Channel: "c", ID: "3", SentMS: 7},
 	}
 	if err != nil || len(got) != 3 || got[0] != want[0] || got[1] != want[1] || got[2] != want[2] {

@@ -445,8 +445,12 @@ func (s *Sim) notice(ch *channel, at time.Time) {
 	case p < 60:
 		n.kind, n.months = "resub", months
 		n.params = []param{
-			{"cumulative-months", strconv.Itoa(months)}, {"months", "0"}, {"should-share-streak", "1"},
-			{"streak-months", strconv.Itoa(1 + m.rng.IntN(months))}, planName, {"sub-plan", plan},
+			{"cumulative-months", strconv.Itoa(months)},
+			{"months", "0"},
+			{"should-share-streak", "1"},
+			{"streak-months", strconv.Itoa(1 + m.rng.IntN(months))},
+			planName,
+			{"sub-plan", plan},
 		}
 		n.system = n.name + " subscribed with " + tier + ". They've subscribed for " + strconv.Itoa(months) + " months!"
 		n.text = s.corpus.texts[s.corpus.plain[m.rng.IntN(len(s.corpus.plain))]].body
@@ -482,8 +486,10 @@ func (s *Sim) notice(ch *channel, at time.Time) {
 		n.kind = "charitydonation"
 		amount := 100 * (1 + m.rng.IntN(100))
 		n.params = []param{
-			{"charity-name", "Simulated Charity"}, {"donation-amount", strconv.Itoa(amount)},
-			{"donation-currency", "EUR"}, {"exponent", "2"},
+			{"charity-name", "Simulated Charity"},
+			{"donation-amount", strconv.Itoa(amount)},
+			{"donation-currency", "EUR"},
+			{"exponent", "2"},
 		}
 		n.system = n.name + ": Donated EUR " + strconv.Itoa(amount/100) + " to support Simulated Charity"
 	default:

@@ -140,7 +140,7 @@ func Run(ctx context.Context, s Store, event string, ledger iter.Seq2[sim.Entry,
 	return c.Result, nil
 }
 
-// ErrSeveral: which event is meant is not clear.
+// ErrSeveral says that the store has several events and none was named.
 var ErrSeveral = errors.New("the store has several events: name one with --event")
 
 // FindEvent returns the event of a slug, or the only one there is for an empty slug.

@@ -144,22 +144,32 @@ func TestWhatIsWrong(t *testing.T) {
 		want  func(r verify.Result) bool
 		says  string
 	}{
-		{"a message is lost", func(w *world) { w.send("one", "gone", at(1, 58)) },
-			func(r verify.Result) bool { return r.Lost == 1 && r.MinutesDiffering == 1 }, "1 of 4 messages"},
+		{
+			"a message is lost", func(w *world) { w.send("one", "gone", at(1, 58)) },
+			func(r verify.Result) bool { return r.Lost == 1 && r.MinutesDiffering == 1 }, "1 of 4 messages",
+		},
 		{"a message is stored twice", func(w *world) {
 			w.put(store.Records, "test/message/again", record.Message{
 				Header:    record.Header{ID: "test/message/again", Kind: record.KindMessage, Event: "test", Channel: "1", Time: at(0, 5)},
 				MessageID: "m0",
 			})
 		}, func(r verify.Result) bool { return r.Duplicates == 1 && r.Lost == 0 }, "message m0 is stored more than once"},
-		{"a minute counts too much", func(w *world) { w.closed("1", 1, 2) },
-			func(r verify.Result) bool { return r.MinutesDiffering == 2 }, "2 messages in the closed document, 1 in the ledger"},
-		{"a channel's document is missing in a closed minute", func(w *world) { w.send("two", "late", at(1, 3)); w.keep("2", "late", at(1, 3)) },
-			func(r verify.Result) bool { return r.Lost == 0 && r.MinutesDiffering == 1 }, "0 messages in the closed document, 1 in the ledger"},
-		{"the event's document is not the sum of its channels", func(w *world) { w.closed(record.AllChannels, 1, 7) },
-			func(r verify.Result) bool { return r.MinutesDiffering == 1 }, "7 messages in the event's document, 1 in those of its channels"},
-		{"a document of a channel that sent nothing", func(w *world) { w.closed("2", 1, 4) },
-			func(r verify.Result) bool { return r.MinutesDiffering == 2 }, "channel 2"},
+		{
+			"a minute counts too much", func(w *world) { w.closed("1", 1, 2) },
+			func(r verify.Result) bool { return r.MinutesDiffering == 2 }, "2 messages in the closed document, 1 in the ledger",
+		},
+		{
+			"a channel's document is missing in a closed minute", func(w *world) { w.send("two", "late", at(1, 3)); w.keep("2", "late", at(1, 3)) },
+			func(r verify.Result) bool { return r.Lost == 0 && r.MinutesDiffering == 1 }, "0 messages in the closed document, 1 in the ledger",
+		},
+		{
+			"the event's document is not the sum of its channels", func(w *world) { w.closed(record.AllChannels, 1, 7) },
+			func(r verify.Result) bool { return r.MinutesDiffering == 1 }, "7 messages in the event's document, 1 in those of its channels",
+		},
+		{
+			"a document of a channel that sent nothing", func(w *world) { w.closed("2", 1, 4) },
+			func(r verify.Result) bool { return r.MinutesDiffering == 2 }, "channel 2",
+		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t)

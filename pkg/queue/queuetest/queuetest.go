@@ -378,8 +378,10 @@ func large(t *testing.T, h Harness) {
 	for i := range body {
 		body[i] = byte(i * i >> 8)
 	}
-	biggest := queue.Message{ID: string(bytes.Repeat([]byte("i"), queue.MaxIDBytes)), Body: body,
-		Headers: map[string]string{"reason": string(bytes.Repeat([]byte("r"), queue.MaxHeaderBytes-6))}}
+	biggest := queue.Message{
+		ID: string(bytes.Repeat([]byte("i"), queue.MaxIDBytes)), Body: body,
+		Headers: map[string]string{"reason": string(bytes.Repeat([]byte("r"), queue.MaxHeaderBytes-6))},
+	}
 	must(t, q.Publish(ctx, queue.Store, biggest))
 	wants(t, "body", q.Publish(ctx, queue.Store, queue.Message{Body: make([]byte, queue.MaxBodyBytes+1)}), queue.ErrTooLarge)
 	wants(t, "id", q.Publish(ctx, queue.Store, queue.Message{ID: biggest.ID + "i"}), queue.ErrTooLarge)

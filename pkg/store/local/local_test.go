@@ -404,8 +404,10 @@ func TestManyLargeOfOneTime(t *testing.T) {
 	for i := range n {
 		k := i * 37 % n
 		raw, err := bson.Marshal(bson.D{
-			{Key: "_id", Value: fmt.Sprintf("e1/%03d", k)}, {Key: "event", Value: "e1"},
-			{Key: "time", Value: at}, {Key: "pad", Value: strings.Repeat("x", 600<<10)},
+			{Key: "_id", Value: fmt.Sprintf("e1/%03d", k)},
+			{Key: "event", Value: "e1"},
+			{Key: "time", Value: at},
+			{Key: "pad", Value: strings.Repeat("x", 600<<10)},
 		})
 		if err != nil {
 			t.Fatal(err)

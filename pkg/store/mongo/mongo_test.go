@@ -273,7 +273,9 @@ func TestQueriesUseIndexes(t *testing.T) {
 	for index, filter := range map[string]bson.D{
 		"event_time": {{Key: "event", Value: "e1"}, {Key: "time", Value: bson.D{{Key: "$gte", Value: from}}}},
 		"event_kind_channel_time": {
-			{Key: "event", Value: "e1"}, {Key: "kind", Value: "message"}, {Key: "channel", Value: "1001"},
+			{Key: "event", Value: "e1"},
+			{Key: "kind", Value: "message"},
+			{Key: "channel", Value: "1001"},
 			{Key: "time", Value: bson.D{{Key: "$gte", Value: from}}},
 		},
 	} {

@@ -1,4 +1,3 @@
-//nolint:thelper // as in storetest.go
 package storetest
 
 import (

@@ -1,7 +1,5 @@
 // Package storetest is the suite that every implementation of store.Store passes: the proof of the
 // contract in the comments of package store.
-//
-//nolint:thelper // its functions are tests, not helpers
 package storetest
 
 import (
