@@ -106,7 +106,7 @@ type MasterConfig struct {
 
 // CollectorConfig is a collector's.
 type CollectorConfig struct {
-	Capacity    int           `default:"200"   help:"Channels that a collector takes at most."`
+	Capacity    int           `default:"500"   help:"Channels that a collector takes at most."`
 	Tick        time.Duration `default:"200ms" help:"How long records wait at most before they are on disk."`
 	TickRecords int           `default:"500"   help:"Records that end a tick early, and the most of a batch."                                                       name:"tick-records"`
 	Compression string        `default:"none"  enum:"none,zstd"                                                                                                     help:"Compression of batches: none or zstd. zstd makes a batch more than five times smaller and costs about a microsecond a record."`

@@ -48,7 +48,7 @@ type Config struct {
 	Run string
 	// Dir holds the outbox and the last assignment; created with 0700.
 	Dir string
-	// Capacity is the most channels that this collector takes. Default 200.
+	// Capacity is the most channels that this collector takes. Default 500.
 	Capacity int
 	// Heartbeat is how often the master is asked. Default 1 s.
 	Heartbeat time.Duration
@@ -101,7 +101,7 @@ func (c Config) withDefaults() (Config, error) {
 		c.Run = uuid.NewString()
 	}
 	if c.Capacity <= 0 {
-		c.Capacity = 200
+		c.Capacity = 500
 	}
 	if c.TickRecords <= 0 {
 		c.TickRecords = 500
