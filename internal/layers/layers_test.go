@@ -21,6 +21,7 @@ var layers = [][]string{
 	{"pkg/control"},
 	{"pkg/twitch", "pkg/sim"},
 	{"pkg/master", "pkg/collector", "pkg/consumer", "pkg/rollup", "pkg/web", "pkg/verify"},
+	{"pkg/custody"},
 	{"pkg/app"},
 	{"cmd"},
 }

@@ -62,6 +62,9 @@ type AssignedEvent struct {
 	Key []byte `bson:"-" json:"key"`
 	// Public are all channels of the event, id to login.
 	Public map[string]string `bson:"-" json:"public"`
+	// Excluded are the pseudonyms, by id and by login, of those who opted out or were forgotten:
+	// nothing of them is recorded.
+	Excluded []string `bson:"-" json:"excluded,omitempty"`
 }
 
 // AssignedChannel is a channel to read, and the slugs of the events that it is read for.
@@ -151,6 +154,11 @@ type CollectorStatus struct {
 	OutboxBatches int64     `bson:"outbox_batches" json:"outbox_batches"`
 	OutboxBytes   int64     `bson:"outbox_bytes"   json:"outbox_bytes"`
 	OutboxOldest  time.Time `bson:"outbox_oldest"  json:"outbox_oldest"`
+	// OutboxLeft is how long the outbox still takes what comes at the rate it has filled with lately,
+	// by its bound in bytes or in age, whichever is nearer; 0 when it is not filling.
+	OutboxLeft time.Duration `bson:"outbox_left" json:"outbox_left"`
+	// Dropped counts records that the outbox had no room for, where its policy is to drop.
+	Dropped int64 `bson:"dropped" json:"dropped"`
 	// Viewers is the sum over the live channels of the last sweep, Live their number.
 	Viewers   int       `bson:"viewers"    json:"viewers"`
 	Live      int       `bson:"live"       json:"live"`
@@ -183,6 +191,11 @@ type ConsumerStatus struct {
 	Rate float64 `bson:"rate" json:"rate"`
 	// Lag is the age, by event time, of the newest record of the last write.
 	Lag time.Duration `bson:"lag" json:"lag"`
+	// Held is how many batches it has in hand, Depth how many wait in the queue "store"; -1 when that
+	// can't be told. Acked is when it acknowledged one last.
+	Held  int       `bson:"held"  json:"held"`
+	Depth int       `bson:"depth" json:"depth"`
+	Acked time.Time `bson:"acked" json:"acked"`
 }
 
 // RollupStatus is how a rollup is doing.

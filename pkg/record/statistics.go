@@ -165,6 +165,16 @@ type Event struct {
 	// Replicas is on how many collectors each channel is read, 1 or 2.
 	Replicas int       `bson:"replicas" json:"replicas"`
 	Created  time.Time `bson:"created"  json:"created"`
+	// TextDays and RecordDays are how many days after its end the texts of messages, and all records
+	// that speak of chatters, are erased; 0 is never. Records are erased only of a frozen event.
+	TextDays   int `bson:"text_days,omitempty"   json:"text_days,omitempty"`
+	RecordDays int `bson:"record_days,omitempty" json:"record_days,omitempty"`
+	// TextErased and RecordsErased are when that was done; zero as long as it is not. The statistics of
+	// an event whose records were erased are final: nothing is counted again.
+	TextErased    time.Time `bson:"text_erased,omitempty"    json:"text_erased,omitzero"`
+	RecordsErased time.Time `bson:"records_erased,omitempty" json:"records_erased,omitzero"`
+	// KeyDestroyed is when the event's pseudonym key was destroyed.
+	KeyDestroyed time.Time `bson:"key_destroyed,omitempty" json:"key_destroyed,omitzero"`
 }
 
 // The states of an Event.

@@ -31,6 +31,11 @@ const (
 	Assignments Collection = "assignments" // what each collector is to read
 	Members     Collection = "members"     // who is running, with heartbeats
 	Leases      Collection = "leases"      // who leads
+
+	Letters    Collection = "letters"    // record.Letter: dead letters, filed out of the queue "dead"
+	Tombstones Collection = "tombstones" // record.Tombstone: who was forgotten
+	Manifests  Collection = "manifests"  // record.Manifest: checksums of frozen events
+	Drains     Collection = "drains"     // record.Drain: collectors that are to be left without channels
 )
 
 // Collections lists all of them.
@@ -38,6 +43,7 @@ func Collections() []Collection {
 	return []Collection{
 		Records, Minutes, Hours, Totals, Events, Channels,
 		Marks, Progress, Assignments, Members, Leases,
+		Letters, Tombstones, Manifests, Drains,
 	}
 }
 

@@ -31,7 +31,7 @@ import (
 )
 
 // schemaVersion is the file's user_version. Raise it with every change of the schema.
-const schemaVersion = 1
+const schemaVersion = 2 // 2 has the collections letters, tombstones, manifests and drains
 
 // applicationID marks the file as ours ("TngS"), so that another program's database is refused.
 const applicationID = 0x546e6753
@@ -237,7 +237,7 @@ func tableOf(c store.Collection) (table, error) {
 	case store.Minutes, store.Hours, store.Totals:
 		t.indexes = append(t.indexes, []string{"event", "channel"})
 	case store.Events, store.Channels, store.Marks, store.Progress, store.Assignments, store.Members,
-		store.Leases:
+		store.Leases, store.Letters, store.Tombstones, store.Manifests, store.Drains:
 	default:
 		return t, fmt.Errorf("there is no collection %q", c)
 	}
@@ -248,7 +248,7 @@ func (t table) indexName(columns []string) string {
 	return t.name + "_by_" + strings.Join(columns, "_") + "_time"
 }
 
-// schema makes the tables. key is the first 16 bytes of the SHA-256 of the _id: a third of its
+// schema makes the tables that are not there yet. key is the first 16 bytes of the SHA-256 of the _id: a third of its
 // size in the index that every insert has to search.
 func schema() ([]string, error) {
 	var sqls []string
@@ -257,11 +257,11 @@ func schema() ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		sqls = append(sqls, "CREATE TABLE "+t.name+` (
+		sqls = append(sqls, "CREATE TABLE IF NOT EXISTS "+t.name+` (
 			row INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, event TEXT NOT NULL, kind TEXT NOT NULL,
 			channel TEXT NOT NULL, time INTEGER NOT NULL, doc BLOB NOT NULL) STRICT`)
 		for _, columns := range t.indexes {
-			sqls = append(sqls, "CREATE INDEX "+t.indexName(columns)+" ON "+t.name+
+			sqls = append(sqls, "CREATE INDEX IF NOT EXISTS "+t.indexName(columns)+" ON "+t.name+
 				" ("+strings.Join(columns, ", ")+", time)")
 		}
 	}

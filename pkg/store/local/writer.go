@@ -104,7 +104,7 @@ func newWriter(ctx context.Context, s *Store, conn *sql.Conn) (*writer, error) {
 		return nil, err
 	}
 	version, err := checkVersion(ctx, conn)
-	if err == nil && version == 0 {
+	if err == nil && version < schemaVersion {
 		var sqls []string
 		sqls, err = schema()
 		for _, q := range sqls {
