@@ -939,7 +939,7 @@ func (c *closer) rebound(ctx context.Context) error {
 				continue
 			}
 			to = earlier(record.Minute(to).Add(time.Minute), closed)
-			if err := markMinutes(ctx, c.store, c.event.Slug, record.Minute(from), to); err != nil {
+			if _, err := markMinutes(ctx, c.store, c.event.Slug, record.Minute(from), to, ""); err != nil {
 				return err
 			}
 		}

@@ -273,8 +273,15 @@ func TestEndToEnd(t *testing.T) {
 	p.check()
 
 	// A recount on request changes nothing.
-	if err := rollup.Rebuild(t.Context(), p.store, event, start, end); err != nil {
+	n, err := rollup.Rebuild(t.Context(), p.store, event, start, end, "")
+	if err != nil {
 		t.Fatal(err)
+	}
+	if one, err := rollup.Rebuild(t.Context(), p.store, event, start, end, "2"); err != nil || one == 0 || one >= n {
+		t.Errorf("%d minutes of one channel are marked, of %d: %v", one, n, err)
+	}
+	if none, err := rollup.Rebuild(t.Context(), p.store, event, start, end, "404"); err != nil || none != 0 {
+		t.Errorf("%d minutes of a channel without any are marked: %v", none, err)
 	}
 	p.settled(far.Add(2 * time.Minute))
 	p.check()

@@ -45,39 +45,82 @@ func Settled(ctx context.Context, s store.Store, event string, through time.Time
 }
 
 // Rebuild asks the leading rollup to count the closed minutes of an event in [from, to) again: those
-// that have records or documents. It returns when they are marked; Settled tells when it is done.
-func Rebuild(ctx context.Context, s store.Store, event string, from, to time.Time) error {
-	return markMinutes(ctx, s, event, record.Minute(from), to)
+// that have records or documents, or, where channel is the Twitch id of one, those in which that
+// channel has some. A minute is counted whole, with all of its channels. It returns how many are
+// marked, when they are; Settled tells when all is done. It can be repeated.
+func Rebuild(ctx context.Context, s store.Store, event string, from, to time.Time, channel string) (int, error) {
+	return markMinutes(ctx, s, event, record.Minute(from), to, channel)
 }
 
-// markMinutes marks the minutes in [from, to) that have records or documents.
-func markMinutes(ctx context.Context, s store.Store, event string, from, to time.Time) error {
+// marksAtOnce is how many marks are written in one call.
+const marksAtOnce = 200
+
+// markMinutes marks the minutes in [from, to) that have records or documents, of a channel or of any,
+// and returns how many.
+func markMinutes(ctx context.Context, s store.Store, event string, from, to time.Time, channel string) (int, error) {
+	var (
+		count int
+		docs  []store.Doc
+	)
+	flush := func() error {
+		if len(docs) == 0 {
+			return nil
+		}
+		if err := s.Put(ctx, store.Marks, docs); err != nil {
+			return fmt.Errorf("write %d marks of event %s: %w", len(docs), event, err)
+		}
+		count, docs = count+len(docs), docs[:0]
+		return nil
+	}
 	for from.Before(to) {
-		next := to
-		for _, coll := range [...]store.Collection{store.Records, store.Minutes} {
-			for raw, err := range s.Find(ctx, store.Query{Collection: coll, Event: event, From: from, To: to, Limit: 1}) {
-				if err != nil {
-					return fmt.Errorf("find %s of event %s: %w", coll, event, err)
-				}
-				ms, ok := raw.Lookup("time").DateTimeOK()
-				if !ok {
-					return fmt.Errorf("find %s of event %s: %s has no time", coll, event, store.DocID(raw))
-				}
-				next = earlier(next, record.Minute(time.UnixMilli(ms)))
-			}
+		next, err := nextMinute(ctx, s, event, from, to, channel)
+		if err != nil {
+			return count, err
 		}
 		if !next.Before(to) {
-			return nil
+			break
 		}
 		m := record.NewMark(event, next, rand.Text())
 		raw, err := bson.Marshal(m)
 		if err != nil {
-			return fmt.Errorf("encode mark %s: %w", m.ID, err)
+			return count, fmt.Errorf("encode mark %s: %w", m.ID, err)
 		}
-		if err := s.Put(ctx, store.Marks, []store.Doc{{ID: m.ID, Raw: raw}}); err != nil {
-			return fmt.Errorf("write mark %s: %w", m.ID, err)
+		if docs = append(docs, store.Doc{ID: m.ID, Raw: raw}); len(docs) >= marksAtOnce {
+			if err := flush(); err != nil {
+				return count, err
+			}
 		}
 		from = next.Add(time.Minute)
 	}
-	return nil
+	err := flush()
+	return count, err
+}
+
+// nextMinute is the first minute in [from, to) that has records or documents; to when none has.
+func nextMinute(ctx context.Context, s store.Store, event string, from, to time.Time, channel string) (time.Time, error) {
+	queries := []store.Query{{Collection: store.Minutes, Channel: channel}}
+	if channel == "" {
+		queries = append(queries, store.Query{Collection: store.Records})
+	} else {
+		// Each by an index; the kinds that are not counted change no document, and a coverage is of
+		// no single channel.
+		for _, kind := range [...]record.Kind{record.KindMessage, record.KindNotice, record.KindModeration, record.KindViewers} {
+			queries = append(queries, store.Query{Collection: store.Records, Kind: kind, Channel: channel})
+		}
+	}
+	next := to
+	for _, q := range queries {
+		q.Event, q.From, q.To, q.Limit = event, from, next, 1
+		for raw, err := range s.Find(ctx, q) {
+			if err != nil {
+				return next, fmt.Errorf("find %s of event %s: %w", q.Collection, event, err)
+			}
+			ms, ok := raw.Lookup("time").DateTimeOK()
+			if !ok {
+				return next, fmt.Errorf("find %s of event %s: %s has no time", q.Collection, event, store.DocID(raw))
+			}
+			next = earlier(next, record.Minute(time.UnixMilli(ms)))
+		}
+	}
+	return next, nil
 }
