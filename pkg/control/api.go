@@ -109,16 +109,21 @@ type Collector struct {
 	Version string    `json:"version"`
 	Started time.Time `json:"started"`
 	// Seen is when some master last had a heartbeat of it.
-	Seen     time.Time `json:"seen"`
-	State    string    `json:"state" enum:"alive,leaving,silent"`
-	Capacity int       `json:"capacity"`
+	Seen  time.Time `json:"seen"`
+	State string    `json:"state" enum:"alive,leaving,silent"`
+	// Drained says that an operator wants it to be left without channels.
+	Drained  bool `json:"drained"`
+	Capacity int  `json:"capacity"`
 	// Assigned is how many channels the master wants it to read, Joined how many it reads.
 	Assigned int `json:"assigned"`
 	Joined   int `json:"joined"`
 	// Current says that it works by the newest assignment.
-	Current    bool        `json:"current"`
-	Rate       float64     `json:"rate" doc:"Chat messages per second"`
-	Conditions []Condition `json:"conditions"`
+	Current bool    `json:"current"`
+	Rate    float64 `json:"rate" doc:"Chat messages per second"`
+	// OutboxBatches and OutboxBytes are what waits on its disk for the queue, as it told last.
+	OutboxBatches int64       `json:"outbox_batches"`
+	OutboxBytes   int64       `json:"outbox_bytes"`
+	Conditions    []Condition `json:"conditions"`
 }
 
 // AssignmentView is an assignment as operators see it: without keys.
