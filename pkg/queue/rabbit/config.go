@@ -24,10 +24,15 @@ type Config struct {
 	// loopback only.
 	User     string
 	Password string
+	// Credential is asked for the password at each connection, so that a new one is taken up without
+	// a restart; its error counts as a failed attempt. Default: Password.
+	Credential func() (string, error)
+	// Explain may add a remedy to why no connection could be made. Default: none.
+	Explain func(error) error
 	// VHost is the virtual host. Default: "/".
 	VHost string
 	// TLS is the TLS configuration; nil is plain TCP. The server's name is taken from the address
-	// when it has none. Default: nil.
+	// when it has none; a server that asks for a certificate gets the client's. Default: nil.
 	TLS *tls.Config
 	// Prefix stands before the names of all queues and exchanges, so that several installations
 	// can share a virtual host. Default: "".
@@ -96,8 +101,15 @@ func (c Config) withDefaults() (Config, error) {
 		addresses[i] = net.JoinHostPort(host, p)
 	}
 	c.Addresses = addresses
-	if c.User == "" && c.Password == "" {
+	if c.User == "" && c.Password == "" && c.Credential == nil {
 		c.User, c.Password = "guest", "guest"
+	}
+	if c.Credential == nil {
+		password := c.Password
+		c.Credential = func() (string, error) { return password, nil }
+	}
+	if c.Explain == nil {
+		c.Explain = func(err error) error { return err }
 	}
 	if c.VHost == "" {
 		c.VHost = "/"

@@ -196,12 +196,16 @@ type session struct {
 }
 
 func dial(ctx context.Context, cfg Config, address, name string, m *metrics) (*session, error) {
+	password, err := cfg.Credential()
+	if err != nil {
+		return nil, fmt.Errorf("password of user %q: %w", cfg.User, err)
+	}
 	var socket net.Conn
 	scheme := "amqp://"
 	properties := amqp.NewConnectionProperties()
 	properties.SetClientConnectionName(name)
 	config := amqp.Config{
-		SASL:       []amqp.Authentication{&amqp.PlainAuth{Username: cfg.User, Password: cfg.Password}},
+		SASL:       []amqp.Authentication{&amqp.PlainAuth{Username: cfg.User, Password: password}},
 		Vhost:      cfg.VHost,
 		Heartbeat:  cfg.Heartbeat,
 		Properties: properties,
@@ -224,7 +228,6 @@ func dial(ctx context.Context, cfg Config, address, name string, m *metrics) (*s
 		config.TLSClientConfig = cfg.TLS.Clone() // the library writes the server's name into it
 	}
 	var conn *amqp.Connection
-	var err error
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -246,7 +249,7 @@ func dial(ctx context.Context, cfg Config, address, name string, m *metrics) (*s
 		if isCode(err, amqp.AccessRefused) {
 			err = fmt.Errorf("user %q: check name, password and the rights on virtual host %q: %w", cfg.User, cfg.VHost, err)
 		}
-		return nil, err
+		return nil, cfg.Explain(err)
 	}
 	s := &session{
 		conn: conn, socket: socket, address: address, metrics: m,
