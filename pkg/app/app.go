@@ -3,6 +3,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -274,7 +275,9 @@ func (p *Process) buildCollectors(context.Context) error {
 			Capacity: p.cfg.Collector.Capacity, Heartbeat: p.cfg.Collector.Heartbeat,
 			Tick: p.cfg.Collector.Tick, TickRecords: p.cfg.Collector.TickRecords,
 			Handover: handover, Compression: compression, OutboxBytes: p.cfg.Collector.OutboxBytes,
-			Master: client, Queue: p.queue,
+			OutboxAge: cmp.Or(p.cfg.Collector.OutboxAge, collector.NoAge), OutboxFull: collector.Policy(p.cfg.Collector.OutboxFull),
+			DrainRate: cmp.Or(p.cfg.Collector.DrainRate, collector.NoRate),
+			Master:    client, Queue: p.queue,
 			Chat: chat.Config{
 				Address: p.cfg.Twitch.IRC, TLS: p.cfg.Twitch.IRCTLS, KeepAlive: p.cfg.Twitch.KeepAlive,
 			},

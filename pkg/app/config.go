@@ -110,7 +110,10 @@ type CollectorConfig struct {
 	Tick        time.Duration `default:"200ms" help:"How long records wait at most before they are on disk."`
 	TickRecords int           `default:"500"   help:"Records that end a tick early, and the most of a batch."                                                       name:"tick-records"`
 	Compression string        `default:"none"  enum:"none,zstd"                                                                                                     help:"Compression of batches: none or zstd. zstd makes a batch more than five times smaller and costs about a microsecond a record."`
-	OutboxBytes int64         `default:"8589934592" help:"Bytes that the outbox may take on disk; when it is full, reading stops and a condition is raised."         name:"outbox-bytes"`
+	OutboxBytes int64         `default:"8589934592" help:"Bytes that the outbox may take on disk; when it is full, outbox_full says what happens, and a condition is raised."         name:"outbox-bytes"`
+	OutboxAge   time.Duration `default:"72h" help:"How long records may wait in the outbox: when its oldest are older it counts as full, however few they are. 0 is for ever." name:"outbox-age"`
+	OutboxFull  string        `default:"stop" enum:"stop,drop" help:"What happens when the outbox is full or can't be written: stop (nothing more is read; Twitch then ends the connections, and what it sends meanwhile is a gap) or drop (reading goes on, what arrives is dropped and counted, and is a gap). What is in the outbox is never dropped." name:"outbox-full"`
+	DrainRate   int64         `default:"16777216" help:"Bytes a second at which a backlog of the outbox is sent to the queue after an outage, at least twice what comes in meanwhile; without a backlog nothing is slowed. 0 is as fast as it goes." name:"drain-rate"`
 	Heartbeat   time.Duration `default:"1s"    help:"How often a collector asks the master."`
 	Handover    time.Duration `default:"30s"   help:"How long a collector that is stopped goes on reading at the most, while its channels move to others; it stops earlier when nobody takes any. Without effect where all roles run in one process."`
 }
@@ -232,6 +235,12 @@ func (c *Config) Check() error {
 	count("collector.tick_records", int64(c.Collector.TickRecords), 1, record.MaxBatchRecords)
 	count("collector.capacity", int64(c.Collector.Capacity), 1, 100_000)
 	count("collector.outbox_bytes", c.Collector.OutboxBytes, 1<<20, 1<<50)
+	if c.Collector.OutboxAge != 0 {
+		within("collector.outbox_age", c.Collector.OutboxAge, time.Minute, 10_000*time.Hour)
+	}
+	if c.Collector.DrainRate != 0 {
+		count("collector.drain_rate", c.Collector.DrainRate, 64<<10, 1<<40)
+	}
 	count("consumer.prefetch", int64(c.Consumer.Prefetch), 1, 10_000)
 	count("consumer.max_records", int64(c.Consumer.MaxRecords), 1, 100_000)
 	within("consumer.skew", c.Consumer.Skew, time.Millisecond, 5*time.Minute)

@@ -37,6 +37,26 @@ type Target interface {
 	Send(ctx context.Context, m queue.Message) error
 }
 
+// Policy is what a collector does when it has no room for what it reads. What is in the outbox stays
+// there in any case until the queue has it.
+type Policy string
+
+// The policies.
+const (
+	// Stop: nothing more is read. Connections stall, Twitch ends them after a while, and they are
+	// opened anew when there is room; what Twitch sent meanwhile was never read and is a gap.
+	Stop Policy = "stop"
+	// Drop: reading goes on. What arrives is dropped, counted (record.Dropped) and a gap, until there
+	// is room again.
+	Drop Policy = "drop"
+)
+
+// What stands for no bound, where zero stands for the default.
+const (
+	NoAge  time.Duration = -1
+	NoRate int64         = -1
+)
+
 // Config of a collector.
 type Config struct {
 	// Name is unique among the collectors and lasts over restarts: the outbox belongs to it.
@@ -58,8 +78,18 @@ type Config struct {
 	TickRecords int
 	// Compression of batches. Default none.
 	Compression record.Compression
-	// OutboxBytes bounds the outbox on disk; when it is full, reading stops. Default 8 GiB.
+	// OutboxBytes bounds the outbox on disk. Default 8 GiB.
 	OutboxBytes int64
+	// OutboxAge bounds how long a batch waits in it: when the oldest is older the outbox counts as
+	// full. NoAge is none. Default 72 h.
+	OutboxAge time.Duration
+	// OutboxFull is what happens when the outbox is full or can't be written, and what memory holds
+	// for it is full too. Default Stop.
+	OutboxFull Policy
+	// DrainRate is how many bytes a second are sent of a backlog, at the most, so that a queue that
+	// has just come back is not flooded by all collectors at once. It is at least twice what comes in.
+	// Without a backlog nothing is slowed. NoRate is as fast as it goes. Default 16 MiB/s.
+	DrainRate int64
 	// Handover is how long a stopping collector goes on reading, at the most, while the master moves
 	// its channels to others. It stops earlier when it has none left, and when nobody takes any.
 	// Default 0: it stops reading at once.
@@ -108,6 +138,19 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.OutboxBytes <= 0 {
 		c.OutboxBytes = 8 << 30
+	}
+	if c.OutboxAge == 0 {
+		c.OutboxAge = 72 * time.Hour
+	}
+	switch c.OutboxFull {
+	case "":
+		c.OutboxFull = Stop
+	case Stop, Drop:
+	default:
+		return c, fmt.Errorf("policy %q for a full outbox: use %s or %s", c.OutboxFull, Stop, Drop)
+	}
+	if c.DrainRate == 0 {
+		c.DrainRate = 16 << 20
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

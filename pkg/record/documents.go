@@ -298,3 +298,52 @@ func (c *Coverage) check() error {
 
 // ChannelSet is the hash that a Coverage names its channels by. The ids must be sorted.
 func ChannelSet(sorted []string) string { return Hash(sorted...) }
+
+// The reasons of a Dropped.
+const (
+	// DroppedFull: the outbox had reached its bound in bytes or in age.
+	DroppedFull = "outbox-full"
+	// DroppedUnwritable: the outbox could not be written: its disk was full, or broken.
+	DroppedUnwritable = "outbox-unwritable"
+)
+
+// Dropped says that a collector had no room for some of an event's records and lost them, where its
+// operator has chosen that before reading no more. Their time is a gap in the collector's coverage
+// too; another collector may have read the same channels meanwhile. Channel is empty.
+//
+// Time is that of the earliest of the records, and To follows that of the latest: between them others
+// may have been kept. Its fact is the collector and Time.
+type Dropped struct {
+	Header `bson:",inline"`
+	// To is the end (exclusive).
+	To        time.Time `bson:"to"`
+	Collector string    `bson:"collector"`
+	// Reason is DroppedFull or DroppedUnwritable.
+	Reason string `bson:"reason"`
+	// Records counts all, Messages the chat messages among them.
+	Records  int `bson:"records"`
+	Messages int `bson:"messages"`
+	// Channels are the same counts of each channel, sorted by id.
+	Channels []DroppedChannel `bson:"channels"`
+}
+
+// DroppedChannel is what was dropped of one channel.
+type DroppedChannel struct {
+	Channel  string `bson:"channel"`
+	Records  int    `bson:"records"`
+	Messages int    `bson:"messages"`
+}
+
+func (*Dropped) kind() Kind { return KindDropped }
+
+func (d *Dropped) fact() string {
+	return Hash(d.Collector, strconv.FormatInt(d.Time.UnixMilli(), 10))
+}
+
+func (d *Dropped) check() error {
+	d.Time, d.To = Millis(d.Time), Millis(d.To)
+	if !d.Time.Before(d.To) || d.Records <= 0 {
+		return invalid("%d records dropped by %s from %s to %s", d.Records, d.Collector, d.Time, d.To)
+	}
+	return nil
+}

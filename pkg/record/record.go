@@ -33,6 +33,7 @@ const (
 	KindSession    Kind = "session"    // a stream began or ended
 	KindChange     Kind = "change"     // a title, category, login or display name changed
 	KindCoverage   Kind = "coverage"   // which channels a connection was reading, from when to when
+	KindDropped    Kind = "dropped"    // what a collector had no room for
 )
 
 // Counted reports whether statistics speak of records of this kind: whether one more can change a
@@ -41,7 +42,7 @@ func (k Kind) Counted() bool {
 	switch k {
 	case KindMessage, KindNotice, KindModeration, KindViewers, KindCoverage:
 		return true
-	case KindRoomState, KindSession, KindChange:
+	case KindRoomState, KindSession, KindChange, KindDropped:
 		return false
 	}
 	return false

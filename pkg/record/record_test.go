@@ -126,6 +126,19 @@ var documents = map[record.Kind]func(*rapid.T) record.Document{
 			Header: header(t), Field: text.Draw(t, "field"), From: text.Draw(t, "from"), To: text.Draw(t, "to"), ToID: text.Draw(t, "to_id"),
 		}
 	},
+	record.KindDropped: func(t *rapid.T) record.Document {
+		h := header(t)
+		return &record.Dropped{
+			Header: h, To: h.Time.Add(time.Duration(rapid.IntRange(1, 1e9).Draw(t, "millis")) * time.Millisecond),
+			Collector: text.Draw(t, "collector"), Reason: text.Draw(t, "reason"),
+			Records: rapid.IntRange(1, 1<<30).Draw(t, "records"), Messages: rapid.Int().Draw(t, "messages"),
+			Channels: some(t, "channels", rapid.Custom(func(t *rapid.T) record.DroppedChannel {
+				return record.DroppedChannel{
+					Channel: text.Draw(t, "channel"), Records: rapid.Int().Draw(t, "records"), Messages: rapid.Int().Draw(t, "messages"),
+				}
+			})),
+		}
+	},
 	record.KindCoverage: func(t *rapid.T) record.Document {
 		h := header(t)
 		h.Channel = ""
@@ -144,7 +157,7 @@ func anyDocument(t *rapid.T) record.Document {
 
 var kinds = []record.Kind{
 	record.KindMessage, record.KindNotice, record.KindModeration, record.KindRoomState, record.KindViewers, record.KindSession,
-	record.KindChange, record.KindCoverage,
+	record.KindChange, record.KindCoverage, record.KindDropped,
 }
 
 func TestDocumentsComeBack(t *testing.T) {

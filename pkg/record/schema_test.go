@@ -33,6 +33,7 @@ var described = map[string]reflect.Type{
 	"Session":    reflect.TypeFor[record.Session](),
 	"Change":     reflect.TypeFor[record.Change](),
 	"Coverage":   reflect.TypeFor[record.Coverage](),
+	"Dropped":    reflect.TypeFor[record.Dropped](),
 	"Statistics": reflect.TypeFor[record.Statistics](),
 	"Event":      reflect.TypeFor[record.Event](),
 	"Channel":    reflect.TypeFor[record.Channel](),
@@ -139,7 +140,7 @@ func TestGuideShowsEveryKind(t *testing.T) {
 	}
 	for _, kind := range []record.Kind{
 		record.KindMessage, record.KindNotice, record.KindModeration, record.KindRoomState,
-		record.KindViewers, record.KindSession, record.KindChange, record.KindCoverage,
+		record.KindViewers, record.KindSession, record.KindChange, record.KindCoverage, record.KindDropped,
 	} {
 		if !strings.Contains(string(text), "\n### "+string(kind)+"\n") {
 			t.Errorf("%s has no section for the kind %s", guide, kind)

@@ -120,7 +120,7 @@ func (a *Aggregator) Add(r record.Record) {
 	case record.KindViewers:
 		a.addViewers(a.tally(r.Channel), r.Doc, ms)
 	case record.KindCoverage: // of all its channels, above
-	case record.KindRoomState, record.KindSession, record.KindChange: // not counted
+	case record.KindRoomState, record.KindSession, record.KindChange, record.KindDropped: // not counted
 	}
 	a.changed[r.Channel] = struct{}{}
 }
