@@ -62,6 +62,9 @@ const (
 //     document of the minute (and of its hour, and the totals) with the higher epoch, even where
 //     the numbers are the same. Whatever the stale leader writes to them later is fenced.
 //
+// A frozen event is counted again where it is marked, and closes no minute any more. Of one whose
+// records were erased nothing is counted: see intact.
+//
 // So hour documents are believed only if this term has built them, or if no minute of them was
 // marked: the first recount of an hour in a term builds it from all of its minutes.
 type closer struct {
@@ -120,9 +123,15 @@ func (c *closer) limit(now time.Time) time.Time {
 	return limit
 }
 
-// due reports whether there is anything to load or to close.
+// final reports whether no minute is closed any more: the event is frozen, or its records are gone.
+func (c *closer) final() bool {
+	return c.event.State == record.EventFrozen || !c.event.RecordsErased.IsZero()
+}
+
+// due reports whether there is anything to load or to close. Of a final event there is only what is
+// marked.
 func (c *closer) due() bool {
-	return !c.loaded || c.next().Before(c.limit(c.now())) || c.boundsChanged()
+	return !c.final() && (!c.loaded || c.next().Before(c.limit(c.now())) || c.boundsChanged())
 }
 
 func (c *closer) boundsChanged() bool {
@@ -138,15 +147,25 @@ func (c *closer) step(ctx context.Context) (more bool, err error) {
 			if errors.Is(err, store.ErrFenced) {
 				c.metrics.fenced.Inc()
 			}
+			if errors.Is(err, errErased) {
+				c.event.RecordsErased = c.now() // the next round clears the marks
+				more, err = true, nil
+				return
+			}
 			err = fmt.Errorf("close minutes of event %s: %w", c.event.Slug, err)
 		}
 	}()
+	if c.final() {
+		if over, err := c.rest(ctx); over || err != nil {
+			return false, err
+		}
+	}
 	if !c.loaded {
 		if err := c.load(ctx); err != nil {
 			return false, err
 		}
 	}
-	if c.boundsChanged() {
+	if c.boundsChanged() && !c.final() {
 		if err := c.rebound(ctx); err != nil {
 			return false, err
 		}
@@ -158,12 +177,64 @@ func (c *closer) step(ctx context.Context) (more bool, err error) {
 	}
 	c.marks = len(marks)
 	closed := c.progress.ClosedThrough
-	moreMinutes, err := c.closeDue(ctx, marks)
-	if err != nil {
-		return false, err
+	moreMinutes := false
+	if !c.final() {
+		if moreMinutes, err = c.closeDue(ctx, marks); err != nil {
+			return false, err
+		}
 	}
 	moreMarks, err := c.recount(ctx, marks, closed)
 	return moreMinutes || moreMarks, err
+}
+
+// rest looks whether a final event has anything to count, and reports that it hasn't. Marks of one
+// whose records were erased are cleared: its statistics stay as they are. What was kept to count goes,
+// for there may be many such events.
+func (c *closer) rest(ctx context.Context) (over bool, err error) {
+	marks, err := c.readMarks(ctx)
+	if err != nil {
+		return false, err
+	}
+	c.marks = len(marks)
+	if !c.event.RecordsErased.IsZero() {
+		for _, m := range marks {
+			if err := c.clear(ctx, m); err != nil {
+				return false, err
+			}
+			c.metrics.void.Inc()
+		}
+		c.marks = 0
+	}
+	if c.marks > 0 {
+		return false, nil
+	}
+	c.loaded = false
+	c.hour, c.base, c.built, c.early = nil, nil, nil, nil
+	return true, nil
+}
+
+// errErased: the event's records were erased, or are about to be. What was scanned may be a part.
+var errErased = errors.New("the records are erased")
+
+// intact is asked between a scan and the writing of what was counted. The erasing of an event's records
+// begins after the event says that they are erased; as long as it doesn't say so after the scan, the
+// scan has seen all of them.
+func (c *closer) intact(ctx context.Context) error {
+	raw, err := c.store.Get(ctx, store.Events, c.event.Slug)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read the event: %w", err)
+	}
+	var e record.Event
+	if err := bson.Unmarshal(raw, &e); err != nil {
+		return fmt.Errorf("read the event: %w", err)
+	}
+	if !e.RecordsErased.IsZero() {
+		return errErased
+	}
+	return nil
 }
 
 func (c *closer) readMarks(ctx context.Context) ([]record.Mark, error) {
@@ -377,6 +448,9 @@ func (c *closer) closeDue(ctx context.Context, marks []record.Mark) (more bool, 
 	c.metrics.scan.Observe(time.Since(start).Seconds())
 	c.metrics.scanned.Add(float64(scanned))
 	c.metrics.ignored.Add(float64(odd))
+	if err := c.intact(ctx); err != nil {
+		return false, err
+	}
 
 	there, err := c.existing(ctx, from, reached)
 	if err != nil {
@@ -751,6 +825,9 @@ func (c *closer) recountMinute(ctx context.Context, minute time.Time) (map[strin
 	}
 	c.metrics.scan.Observe(time.Since(start).Seconds())
 	c.metrics.scanned.Add(float64(n))
+	if err := c.intact(ctx); err != nil {
+		return nil, err
+	}
 
 	stored := map[string]record.Statistics{}
 	for raw, err := range c.store.Find(ctx, store.Query{Collection: store.Minutes, Event: c.event.Slug, From: minute, To: next}) {

@@ -3,7 +3,7 @@ package rollup
 import "github.com/prometheus/client_golang/prometheus"
 
 type metrics struct {
-	closed, recounts, fenced          prometheus.Counter
+	closed, recounts, void, fenced    prometheus.Counter
 	scanned, ignored, live, liveDrops prometheus.Counter
 	scan                              prometheus.Histogram
 	lag, leading                      prometheus.Gauge
@@ -19,6 +19,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		closed:    counter("minutes_closed_total", "Minutes closed that have documents."),
 		recounts:  counter("recounts_total", "Marked minutes counted again."),
+		void:      counter("void_marks_total", "Marks cleared without counting, of events whose records were erased."),
 		fenced:    counter("fenced_writes_total", "Writes refused because a later leader has written."),
 		scanned:   counter("scanned_records_total", "Records read to close or recount minutes."),
 		ignored:   counter("ignored_records_total", "Records read that no statistic speaks of."),
@@ -35,7 +36,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{
-		m.closed, m.recounts, m.fenced, m.scanned, m.ignored, m.live, m.liveDrops, m.scan, m.lag, m.leading,
+		m.closed, m.recounts, m.void, m.fenced, m.scanned, m.ignored, m.live, m.liveDrops, m.scan, m.lag, m.leading,
 	} {
 		if err := reg.Register(c); err != nil {
 			return nil, err

@@ -217,6 +217,10 @@ func (t *term) step(ctx context.Context, c *closer) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	if c.final() {
+		t.live.forget(c.event.Slug)
+		return more, nil
+	}
 	if t.r.cfg.Queue != nil && t.live.follow(c.event, c.end(), c.progress.ClosedThrough) {
 		if err := t.live.catchUp(ctx, t.r.cfg.Store, c); err != nil {
 			t.live.forget(c.event.Slug)
@@ -248,7 +252,8 @@ func (t *term) failed(slug string, err error) {
 	t.r.failed[slug] = cond
 }
 
-// readEvents takes up the events whose minutes are to be closed: all but drafts and frozen ones.
+// readEvents takes up the events whose minutes are to be closed or, of frozen ones, counted again: all
+// but drafts.
 func (t *term) readEvents(ctx context.Context) error {
 	active := map[string]struct{}{}
 	for raw, err := range t.r.cfg.Store.Find(ctx, store.Query{Collection: store.Events}) {
@@ -259,7 +264,7 @@ func (t *term) readEvents(ctx context.Context) error {
 		if err := bson.Unmarshal(raw, &e); err != nil {
 			return fmt.Errorf("read event %s: %w", store.DocID(raw), err)
 		}
-		if e.State == record.EventDraft || e.State == record.EventFrozen || e.Start.IsZero() ||
+		if e.State == record.EventDraft || e.Start.IsZero() ||
 			!e.End.IsZero() && !e.Start.Before(e.End) {
 			continue
 		}
@@ -286,7 +291,7 @@ func (t *term) readEvents(ctx context.Context) error {
 // writeOpen writes the open minutes of all events.
 func (t *term) writeOpen(ctx context.Context) error {
 	for slug, c := range t.closers {
-		if !c.loaded {
+		if !c.loaded || c.final() {
 			continue
 		}
 		err := t.live.writeOpen(ctx, t.r.cfg.Store, c)
