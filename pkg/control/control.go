@@ -91,6 +91,7 @@ const (
 	RoleCollector = "collector"
 	RoleConsumer  = "consumer"
 	RoleRollup    = "rollup"
+	RoleCustody   = "custody"
 )
 
 // Member is one running process's role, as it stands in the collection members. It is written
@@ -115,6 +116,7 @@ type Member struct {
 	Consumer  *ConsumerStatus  `bson:"consumer,omitempty"  json:"consumer,omitempty"`
 	Rollup    *RollupStatus    `bson:"rollup,omitempty"    json:"rollup,omitempty"`
 	Master    *MasterStatus    `bson:"master,omitempty"    json:"master,omitempty"`
+	Custody   *CustodyStatus   `bson:"custody,omitempty"   json:"custody,omitempty"`
 }
 
 // Condition is something that is wrong and lasts. It goes away when it is right again.
@@ -214,6 +216,16 @@ type RollupEvent struct {
 	Marks int `bson:"marks" json:"marks"`
 	// Live is the event's provisional numbers of the newest open minute.
 	Live *record.Statistics `bson:"live,omitempty" json:"live,omitempty"`
+}
+
+// CustodyStatus is how custody is doing: what erases, freezes and compares.
+type CustodyStatus struct {
+	Leader bool  `bson:"leader" json:"leader"`
+	Epoch  int64 `bson:"epoch"  json:"epoch"`
+	// Doing says what it is at, in a few words; empty when it waits for something to do.
+	Doing string `bson:"doing,omitempty" json:"doing,omitempty"`
+	// Pending is how many forgotten people are still being erased.
+	Pending int `bson:"pending" json:"pending"`
 }
 
 // MasterStatus is how a master is doing.

@@ -69,7 +69,10 @@ type Tombstone struct {
 	User  string `bson:"user"  json:"user"`
 	Name  string `bson:"name"  json:"name"`
 	State string `bson:"state" json:"state"`
-	// What was erased: Records deleted, Redacted are those that stay without the person's pseudonym,
+	// Dirty are the minutes of what is being erased right now, to be marked when whoever erases dies
+	// before it could.
+	Dirty []time.Time `bson:"dirty,omitempty" json:"-"`
+	// What was erased, at the least: Records deleted, Redacted are those that stay without the person's pseudonym,
 	// Letters are dead letters, Minutes those that were counted again.
 	Records  int       `bson:"records"  json:"records"`
 	Redacted int       `bson:"redacted" json:"redacted"`
