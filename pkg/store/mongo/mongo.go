@@ -40,6 +40,8 @@ type Config struct {
 	AuthSource string
 	// TLS is used where it is set, whatever the URI says. Default the URI's.
 	TLS *tls.Config
+	// Explain may add a remedy to why the server can't be reached. Default: none.
+	Explain func(error) error
 	// AppName is how the server's log and currentOp name this program. Default tungstene.
 	AppName string
 	// Timeout bounds one exchange with the server, the wait for the majority among it. When it is
@@ -271,11 +273,22 @@ type redacted struct {
 	text string
 }
 
+// ErrRights: the user may not do that.
+var ErrRights = errors.New("the user lacks the right")
+
+func (r redacted) Is(target error) bool {
+	var e driver.ServerError
+	return target == ErrRights && errors.As(r.err, &e) && e.HasErrorCode(codeUnauthorized) //nolint:errorlint // Is compares
+}
+
 func (r redacted) Error() string { return r.text }
 func (r redacted) Unwrap() error { return r.err }
 
 // wrap says what was being done, and takes the password out of what the driver says.
 func (s *Store) wrap(err error, format string, args ...any) error {
+	if s.cfg.Explain != nil {
+		err = s.cfg.Explain(err)
+	}
 	text := err.Error()
 	for _, secret := range []string{s.cfg.Password, url.QueryEscape(s.cfg.Password), url.PathEscape(s.cfg.Password)} {
 		if secret != "" {
@@ -288,7 +301,7 @@ func (s *Store) wrap(err error, format string, args ...any) error {
 		case e.HasErrorCode(codeAuthenticationFailed):
 			text = "the server refuses the login; check username, password and authentication database: " + text
 		case e.HasErrorCode(codeUnauthorized):
-			text = "the user lacks the role readWrite on database " + s.cfg.Database + ": " + text
+			text = "the user lacks the right; 'tungstene permissions apply --database' gives each role what it needs in " + s.cfg.Database + ": " + text
 		}
 	}
 	return redacted{err: err, text: fmt.Sprintf(format, args...) + ": " + text}
