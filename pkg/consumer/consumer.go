@@ -96,6 +96,11 @@ type Consumer struct {
 	acks    chan struct{} // a slot for each acknowledgement that waits for the queue
 }
 
+const (
+	defaultGrace = 20 * time.Second
+	defaultSkew  = 5 * time.Second
+)
+
 // New checks the configuration.
 func New(cfg Config) (*Consumer, error) {
 	if cfg.Store == nil || cfg.Queue == nil || cfg.Name == "" {
@@ -108,10 +113,10 @@ func New(cfg Config) (*Consumer, error) {
 		cfg.Logger = slog.Default()
 	}
 	if cfg.Grace == 0 {
-		cfg.Grace = 20 * time.Second
+		cfg.Grace = defaultGrace
 	}
 	if cfg.Skew == 0 {
-		cfg.Skew = 5 * time.Second
+		cfg.Skew = defaultSkew
 	}
 	if cfg.Prefetch == 0 {
 		cfg.Prefetch = 64

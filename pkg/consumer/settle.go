@@ -77,11 +77,6 @@ func (c *Consumer) mark(ctx, work context.Context, g *group) error {
 	return nil
 }
 
-// due reports whether a minute's closing time has passed or is nearer than skew.
-func due(minute, now time.Time, grace, skew time.Duration) bool {
-	return !now.Add(skew).Before(minute.Add(time.Minute + grace))
-}
-
 // ackers is how many acknowledgements wait for the queue at once.
 const ackers = 16
 

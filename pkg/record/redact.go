@@ -1,0 +1,164 @@
+package record
+
+import (
+	"encoding/binary"
+	"strings"
+
+	"go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"
+)
+
+// Redaction is what Redact did to a record.
+type Redaction int
+
+const (
+	// Kept means that the record speaks of none of these people.
+	Kept Redaction = iota
+	// Changed means that it mentions one of them, and that what Redact returned does not.
+	Changed
+	// Removed means that it is a record of one of them: it must not be stored at all.
+	Removed
+)
+
+// Erased stands in texts where the pseudonym of a forgotten person was. Fields that were nothing but
+// the pseudonym are empty instead.
+const Erased = "[erased]"
+
+// pseudonymBytes is the length of what Pseudonyms make.
+const pseudonymBytes = 22
+
+// Redact takes people out of a record that Encode, Parse or DecodeBatch gave. people reports whether a
+// pseudonym, of an id or of a name, is that of one of them.
+//
+//   - A record of which one of them is the chatter (author, banned, whose message was deleted) or the
+//     recipient is Removed, and comes back as it was.
+//   - A reply to one of them keeps that it is a reply, but not to whom and to which message.
+//   - Everywhere else (mentions in the text, the parameters of a notice, whatever field a later
+//     version adds) a string that is the pseudonym becomes empty, and Erased replaces it within a longer
+//     one. The header (_id, kind, event, channel, time) is never touched: it speaks of no chatter.
+//
+// Within longer strings only what has the form of a pseudonym is asked for, at any place: Twitch's
+// texts have names within words. Doing it twice is doing it once, and the result is never larger.
+func Redact(r Record, people func(pseudonym string) bool) (Record, Redaction) {
+	_, body, _ := bsoncore.ReadLength(r.Doc)
+	touched := false
+	for rest, n := body, 0; len(rest) > 1; n++ {
+		elem, after, ok := bsoncore.ReadElement(rest)
+		if !ok {
+			break
+		}
+		rest = after
+		if n < headerElements {
+			continue
+		}
+		switch key := elem.Key(); key {
+		case "chatter", "recipient":
+			if s, ok := elem.Value().StringValueOK(); ok && s != "" && people(s) {
+				return r, Removed
+			}
+		}
+		touched = touched || mentions(elem.Value(), people)
+	}
+	if !touched {
+		return r, Kept
+	}
+	r.Doc = redactDocument(r.Doc, headerElements, people)
+	return r, Changed
+}
+
+// headerElements is the number of leading elements that Parse reads.
+const headerElements = 5
+
+// mentions reports whether a value holds one of people anywhere.
+func mentions(v bsoncore.Value, people func(string) bool) bool {
+	switch v.Type {
+	case bsoncore.TypeString:
+		s, ok := v.StringValueOK()
+		return ok && (s != "" && people(s) || find(s, people) >= 0)
+	case bsoncore.TypeEmbeddedDocument, bsoncore.TypeArray:
+		_, rest, _ := bsoncore.ReadLength(v.Data)
+		for len(rest) > 1 {
+			elem, after, ok := bsoncore.ReadElement(rest)
+			if !ok {
+				return false
+			}
+			if mentions(elem.Value(), people) {
+				return true
+			}
+			rest = after
+		}
+	default: // nothing that could name someone
+	}
+	return false
+}
+
+// redactDocument rewrites all elements but the first skip.
+func redactDocument(doc []byte, skip int, people func(string) bool) []byte {
+	out := make([]byte, 4, len(doc))
+	_, rest, _ := bsoncore.ReadLength(doc)
+	for n := 0; len(rest) > 1; n++ {
+		elem, after, ok := bsoncore.ReadElement(rest)
+		if !ok {
+			break
+		}
+		v := elem.Value()
+		switch {
+		case n < skip || !mentions(v, people):
+			out = append(out, elem...)
+		case v.Type == bsoncore.TypeString:
+			out = bsoncore.AppendStringElement(out, elem.Key(), redactText(v.StringValue(), people))
+		case skip > 0 && elem.Key() == "reply" && isReplyTo(v, people):
+			out = bsoncore.AppendHeader(out, bsoncore.TypeEmbeddedDocument, "reply")
+			out = bsoncore.BuildDocument(out, bsoncore.AppendStringElement(nil, "message", ""),
+				bsoncore.AppendStringElement(nil, "chatter", ""))
+		default:
+			out = bsoncore.AppendHeader(out, v.Type, elem.Key())
+			out = append(out, redactDocument(v.Data, 0, people)...)
+		}
+		rest = after
+	}
+	out = append(out, 0)
+	binary.LittleEndian.PutUint32(out, uint32(len(out))) //nolint:gosec // no larger than what it came from
+	return out
+}
+
+func isReplyTo(v bsoncore.Value, people func(string) bool) bool {
+	d, ok := v.DocumentOK()
+	if !ok {
+		return false
+	}
+	to, ok := d.Lookup("chatter").StringValueOK()
+	return ok && to != "" && people(to)
+}
+
+func redactText(s string, people func(string) bool) string {
+	if people(s) {
+		return ""
+	}
+	var b strings.Builder
+	for {
+		at := find(s, people)
+		if at < 0 {
+			b.WriteString(s)
+			return b.String()
+		}
+		b.WriteString(s[:at])
+		b.WriteString(Erased)
+		s = s[at+pseudonymBytes:]
+	}
+}
+
+// find is where in s the first pseudonym of one of people begins, or -1.
+func find(s string, people func(string) bool) int {
+	run := 0 // bytes up to here that a pseudonym can consist of
+	for i := range len(s) {
+		c := s[i]
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_' {
+			run = 0
+			continue
+		}
+		if run++; run >= pseudonymBytes && people(s[i+1-pseudonymBytes:i+1]) {
+			return i + 1 - pseudonymBytes
+		}
+	}
+	return -1
+}
