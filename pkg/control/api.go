@@ -26,6 +26,9 @@ type NewEvent struct {
 	Currency string    `json:"currency,omitempty" pattern:"^[A-Z]{3}$" doc:"ISO 4217 code of the money shown" default:"EUR"`
 	KeepText bool      `json:"keep_text,omitempty" doc:"Store the text of messages"`
 	Replicas int       `json:"replicas,omitempty" minimum:"1" maximum:"2" default:"1" doc:"On how many collectors each channel is read"`
+	// TextDays and RecordDays are retention: days after the end.
+	TextDays   int `json:"text_days,omitempty" minimum:"0" maximum:"3650" doc:"Days after its end that texts of messages are kept; 0 for as long as the records"`
+	RecordDays int `json:"record_days,omitempty" minimum:"0" maximum:"3650" doc:"Days after its end that records which speak of chatters are kept, of a frozen event; 0 for ever"`
 }
 
 // EventPatch changes some of an event. Nil fields stay as they are.
@@ -37,7 +40,13 @@ type EventPatch struct {
 	Currency *string    `json:"currency,omitempty" pattern:"^[A-Z]{3}$"`
 	KeepText *bool      `json:"keep_text,omitempty" doc:"Only of an event that has not ended"`
 	Replicas *int       `json:"replicas,omitempty" minimum:"1" maximum:"2" doc:"Only of an event that has not ended"`
+	// The retention of a frozen event can only become shorter.
+	TextDays   *int `json:"text_days,omitempty" minimum:"0" maximum:"3650" doc:"Of a frozen event only fewer days than before"`
+	RecordDays *int `json:"record_days,omitempty" minimum:"0" maximum:"3650" doc:"Of a frozen event only fewer days than before"`
 }
+
+// MaxRetentionDays is the most days that TextDays and RecordDays can be.
+const MaxRetentionDays = 3650
 
 // Action is what an operator does to the state of an event.
 type Action string

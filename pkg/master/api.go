@@ -68,6 +68,7 @@ func (m *Master) newHandler() http.Handler {
 	m.api = humago.New(mux, cfg)
 	m.api.UseMiddleware(m.observe, m.authorize)
 	m.routes()
+	m.privacyRoutes()
 	return m.guard(mux)
 }
 
@@ -274,6 +275,11 @@ func (m *Master) routes() {
 		func(ctx context.Context, in *slugInput) (record.Event, error) { return m.event(ctx, in.Slug) })
 	serve(m, operation("change-event", http.MethodPatch, "/v1/events/{slug}", "Change an event, as far as its state allows", roleOperator, http.StatusNotFound, http.StatusConflict),
 		func(ctx context.Context, in *patchInput) (record.Event, error) {
+			if in.Body.End != nil {
+				if err := m.notFreezing(ctx, in.Slug); err != nil {
+					return record.Event{}, err
+				}
+			}
 			return m.changeEvent(ctx, in.Slug, func(e record.Event) (record.Event, error) {
 				return patch(e, in.Body, m.cfg.Clock.Now())
 			})
@@ -286,6 +292,11 @@ func (m *Master) routes() {
 	} {
 		serve(m, operation(string(a)+"-event", post, "/v1/events/{slug}/"+string(a), summary, roleOperator, http.StatusNotFound, http.StatusConflict),
 			func(ctx context.Context, in *slugInput) (record.Event, error) {
+				if a == control.Start {
+					if err := m.notFreezing(ctx, in.Slug); err != nil {
+						return record.Event{}, err
+					}
+				}
 				return m.changeEvent(ctx, in.Slug, func(e record.Event) (record.Event, error) {
 					return act(e, a, m.cfg.Clock.Now())
 				})

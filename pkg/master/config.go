@@ -33,8 +33,9 @@ type Resolver interface {
 type Config struct {
 	// Store keeps the state. Required.
 	Store store.Store
-	// Keys keeps the pseudonym keys. Required; all masters of a store must see the same keys.
-	Keys Keys
+	// Keys keeps the pseudonym keys and what else lies apart from the store. Required; all masters
+	// of a store must see the same.
+	Keys Vault
 	// Name names this master among the members. Required, see control.ValidName.
 	Name string
 	// OperatorTokens and CollectorTokens give the bearer tokens of the two roles. Required.

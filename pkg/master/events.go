@@ -48,6 +48,7 @@ func newEvent(in control.NewEvent, now time.Time) (record.Event, error) {
 		Slug: in.Slug, Rev: 1, Name: cmp.Or(in.Name, in.Slug), State: record.EventDraft,
 		TimeZone: cmp.Or(in.TimeZone, "UTC"), Currency: cmp.Or(in.Currency, "EUR"),
 		KeepText: in.KeepText, Replicas: cmp.Or(in.Replicas, 1), Created: record.Millis(now),
+		TextDays: in.TextDays, RecordDays: in.RecordDays,
 	}
 	if !in.Start.IsZero() {
 		e.Start = record.Millis(in.Start)
@@ -71,6 +72,11 @@ func checkEvent(e record.Event) error {
 	}
 	if e.Replicas < 1 || e.Replicas > 2 {
 		return badValue("replicas", "%d: use 1 or 2", e.Replicas)
+	}
+	for field, days := range map[string]int{"text_days": e.TextDays, "record_days": e.RecordDays} {
+		if days < 0 || days > control.MaxRetentionDays {
+			return badValue(field, "%d: use 1 to %d days, or 0 for never", days, control.MaxRetentionDays)
+		}
 	}
 	if e.Start.IsZero() || e.End.IsZero() {
 		if e.State == record.EventDraft {
@@ -141,6 +147,9 @@ func act(e record.Event, a control.Action, now time.Time) (record.Event, error) 
 		default:
 			return refuse()
 		}
+		if !e.KeyDestroyed.IsZero() {
+			return e, keyless(e)
+		}
 		if e.State != record.EventEnded && (e.Start.IsZero() || e.Start.After(now)) {
 			e.Start = now
 		}
@@ -171,6 +180,11 @@ func act(e record.Event, a control.Action, now time.Time) (record.Event, error) 
 	return e, nil
 }
 
+// keyless refuses to collect an event again whose key was destroyed.
+func keyless(e record.Event) error {
+	return conflict("the pseudonym key of event %s was destroyed on %s: it can't be collected again; make another event", e.Slug, stamp(e.KeyDestroyed))
+}
+
 func maxTime(a, b time.Time) time.Time {
 	if a.After(b) {
 		return a
@@ -191,15 +205,15 @@ func due(e record.Event, now time.Time, grace time.Duration) string {
 
 // collected says whether an event's channels are to be read now.
 func collected(e record.Event, now time.Time, lead, grace time.Duration) bool {
-	return e.State == record.EventLive ||
+	return e.KeyDestroyed.IsZero() && (e.State == record.EventLive ||
 		(e.State == record.EventEnded && now.Before(e.End.Add(max(grace, 0)))) ||
-		(e.State == record.EventScheduled && !now.Before(e.Start.Add(-max(lead, 0))))
+		(e.State == record.EventScheduled && !now.Before(e.Start.Add(-max(lead, 0)))))
 }
 
 // patch changes an event as far as its state allows.
 func patch(e record.Event, p control.EventPatch, now time.Time) (record.Event, error) {
 	if e.State == record.EventFrozen {
-		return e, conflict("event %s is frozen: nothing of it changes any more", e.Slug)
+		return shorten(e, p)
 	}
 	begun := e.State == record.EventLive || e.State == record.EventEnded
 	if p.Name != nil {
@@ -225,7 +239,16 @@ func patch(e record.Event, p control.EventPatch, now time.Time) (record.Event, e
 			}
 			return e, conflict("event %s is %s: its end can only become a moment in the future (%s)", e.Slug, e.State, remedy)
 		}
+		if !e.KeyDestroyed.IsZero() {
+			return e, keyless(e)
+		}
 		e.End = record.Millis(*p.End)
+	}
+	if p.TextDays != nil {
+		e.TextDays = *p.TextDays
+	}
+	if p.RecordDays != nil {
+		e.RecordDays = *p.RecordDays
 	}
 	if p.KeepText != nil && *p.KeepText != e.KeepText {
 		if e.State == record.EventEnded {
@@ -240,6 +263,36 @@ func patch(e record.Event, p control.EventPatch, now time.Time) (record.Event, e
 		e.Replicas = *p.Replicas
 	}
 	return e, checkEvent(e)
+}
+
+// shorten changes the one thing that can change of a frozen event: less is kept of it, or for less
+// long.
+func shorten(e record.Event, p control.EventPatch) (record.Event, error) {
+	textDays, recordDays := p.TextDays, p.RecordDays
+	p.TextDays, p.RecordDays = nil, nil
+	if p != (control.EventPatch{}) || (textDays == nil && recordDays == nil) {
+		return e, conflict("event %s is frozen: nothing of it changes any more but its retention, which can become shorter", e.Slug)
+	}
+	for _, d := range []struct {
+		field    string
+		to, days *int
+	}{{"text_days", &e.TextDays, textDays}, {"record_days", &e.RecordDays, recordDays}} {
+		if d.days == nil || *d.days == *d.to {
+			continue
+		}
+		if *d.days == 0 || (*d.to != 0 && *d.days > *d.to) {
+			return e, conflict("event %s is frozen: %s can only become shorter than %s", e.Slug, d.field, daysText(*d.to))
+		}
+		*d.to = *d.days
+	}
+	return e, checkEvent(e)
+}
+
+func daysText(days int) string {
+	if days == 0 {
+		return "for ever"
+	}
+	return fmt.Sprintf("%d days", days)
 }
 
 // find reads all documents of a query.

@@ -113,7 +113,7 @@ func (m *Master) heartbeat(ctx context.Context, h control.Heartbeat) (control.An
 	return out, nil
 }
 
-// join adds to an assignment what is not stored with it: keys and public lists. It is given whole
+// join adds to an assignment what is not stored with it: keys, public lists and who is excluded. It is given whole
 // or not at all. That a key can't be read is told by checkKeys, whether a collector asks or not.
 func (m *Master) join(ctx context.Context, a *control.Assignment) error {
 	for i := range a.Events {
@@ -125,6 +125,9 @@ func (m *Master) join(ctx context.Context, a *control.Assignment) error {
 		list, err := m.channelsOf(ctx, e.Slug)
 		if err != nil {
 			return err
+		}
+		if e.Excluded, err = m.excluded(ctx, e.Slug); err != nil {
+			return fmt.Errorf("assignment of %s: %w", a.Collector, err)
 		}
 		e.Key, e.Public = key, public(list)
 	}

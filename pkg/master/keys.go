@@ -29,7 +29,11 @@ type Keys interface {
 
 // FileKeys keeps each key in a file of its own in one directory, as 64 hexadecimal characters,
 // readable by the owner only. Several masters share the directory through a mounted volume; a
-// read-only one works when the files of all events were put there before.
+// read-only one works when the files of all events were put there before, but then nobody can opt
+// out or be forgotten.
+//
+// Beside them lie the other files of a Vault: optout, EVENT.tombstones and manifest.ed25519.key,
+// all 0600.
 type FileKeys struct{ dir string }
 
 // NewFileKeys makes the directory (0700) if there is none.
@@ -87,22 +91,5 @@ func (k *FileKeys) Create(_ context.Context, event string) (err error) {
 			err = fmt.Errorf("create pseudonym key of event %s (is the key directory writable?): %w", event, err)
 		}
 	}()
-	f, err := os.CreateTemp(k.dir, "."+event+"-*") // 0600
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.Remove(f.Name())) }()
-	_, werr := f.WriteString(hex.EncodeToString(record.NewKey()) + "\n")
-	if err := errors.Join(werr, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	// A link fails where the name is taken: another master was first.
-	if err := os.Link(f.Name(), path); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	dir, err := os.Open(k.dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return k.create(path, hex.EncodeToString(record.NewKey())+"\n")
 }

@@ -28,13 +28,14 @@ func (m *Master) lead(ctx context.Context, epoch int64) error {
 		m.metrics.leader.Set(0)
 		m.metrics.collectors.Reset()
 		m.metrics.channels.Reset()
-		for _, part := range []string{"lead", "plan", "resolve"} {
+		for _, part := range []string{"lead", "plan", "resolve", "privacy"} {
 			m.raise(part, nil)
 		}
 	}()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return m.deal(ctx, epoch) })
 	g.Go(func() error { return m.keepResolved(ctx) })
+	g.Go(func() error { return m.keepPrivacy(ctx) })
 	return g.Wait() //nolint:wrapcheck // each names itself
 }
 
@@ -181,9 +182,13 @@ func (m *Master) wanted(ctx context.Context, events []record.Event) (wanted, []c
 		if err != nil {
 			return want, nil, err
 		}
+		exclusion, err := m.exclusion(ctx, e.Slug)
+		if err != nil {
+			return want, nil, err
+		}
 		want.events[e.Slug] = wantedEvent{
 			AssignedEvent: control.AssignedEvent{Slug: e.Slug, Start: e.Start, End: e.End, KeepText: e.KeepText},
-			public:        fingerprint(public(list)),
+			public:        record.Hash(fingerprint(public(list)), exclusion),
 		}
 		var unknown, unresolved []string
 		for _, c := range list {

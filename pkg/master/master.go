@@ -51,6 +51,7 @@ type Master struct {
 	mu         sync.Mutex
 	conditions map[string][]control.Condition // by who raised them
 	unassigned []string
+	optOut     []control.Person // as read last; nil when it never was
 }
 
 // New checks the configuration and the token sources. Nothing runs until Run, but the handler
@@ -115,6 +116,7 @@ func (m *Master) announce(ctx context.Context) {
 	}
 	for {
 		m.checkTokens()
+		m.checkOptOut(ctx)
 		report("check the pseudonym keys", m.checkKeys(ctx))
 		report("write the member document", m.writeMember(ctx))
 		if ctx.Err() != nil {
@@ -239,7 +241,7 @@ func (m *Master) raised() []control.Condition {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var all []control.Condition
-	for _, part := range []string{"tokens", "keys", "lead", "plan", "resolve"} {
+	for _, part := range []string{"tokens", "keys", "lead", "plan", "resolve", "optout", "privacy"} {
 		all = append(all, m.conditions[part]...)
 	}
 	return all

@@ -43,7 +43,8 @@ type wanted struct {
 
 type wantedEvent struct {
 	control.AssignedEvent
-	// public stands for the event's public list: it changes when the list does.
+	// public stands for what is dealt but not stored, the event's public list and who is excluded:
+	// it changes when they do.
 	public string
 }
 

@@ -119,7 +119,7 @@ type world struct {
 	t          *testing.T
 	ctx        context.Context
 	store      store.Store
-	keys       master.Keys
+	keys       master.Vault
 	wire       *wire
 	twitch     *twitch
 	configure  func(*master.Config)
