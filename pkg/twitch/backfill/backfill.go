@@ -8,9 +8,9 @@ package backfill
 
 import (
 	"errors"
-	"io"
-	"iter"
+	"fmt"
 	"time"
+	"unicode/utf8"
 
 	"github.com/tungstene/tungstene/pkg/record"
 	"github.com/tungstene/tungstene/pkg/twitch/chat"
@@ -51,11 +51,11 @@ type Target struct {
 	Origin string
 }
 
-// Result is what became of a chunk. Lines is the sum of the records and of the other counts.
+// Result is what became of a chunk. Lines is the number of Records and of all the others together.
 type Result struct {
 	// Records may hold one fact twice, when the file does.
 	Records []record.Record
-	// Lines counts the lines of IRC, or a VOD's comments.
+	// Lines counts the lines of IRC, or a VOD's comments; that a VOD is cut off counts as one more.
 	Lines int
 	// Outside counts those before Start or from End on.
 	Outside int
@@ -91,22 +91,93 @@ func (r *Result) Add(next Result) {
 	r.Faulty += next.Faulty
 }
 
-// Open finds out what a file holds, which may be compressed with gzip. The reader gives the file
-// from its beginning, unpacked. The error wraps ErrFormat when it is neither format.
-func Open(r io.Reader) (io.Reader, Format, error) { return nil, "", ErrFormat }
+// Convert makes the records of a chunk, or of a whole file that is not compressed. Whatever is wrong
+// with a line or a comment is one of the Result's problems, and so is a VOD that is cut off: what
+// comes before the cut is used. Problems quote nothing of the file. The error is about the target or
+// the format.
+func Convert(f Format, chunk []byte, to Target) (Result, error) {
+	c := converter{to: to}
+	if err := c.check(); err != nil {
+		return Result{}, err
+	}
+	switch f {
+	case IRC:
+		c.irc(chunk)
+	case VOD:
+		c.vod(chunk)
+	default:
+		return Result{}, fmt.Errorf("%w %q: use %s or %s", ErrFormat, f, IRC, VOD)
+	}
+	return c.out, nil
+}
 
-// Detect tells the format by the beginning of a file, of which 4 KiB are enough. The error wraps
-// ErrFormat.
-func Detect(prefix []byte) (Format, error) { return "", ErrFormat }
+type converter struct {
+	to  Target
+	out Result
+}
 
-// Convert makes the records of a chunk, or of a whole file. Whatever is wrong with a line or a
-// comment is one of the Result's problems, and so is a VOD that is cut off: what comes before the
-// cut is used. The error is about the target or the format.
-func Convert(f Format, chunk []byte, to Target) (Result, error) { return Result{}, ErrFormat }
+func (c *converter) check() error {
+	to := &c.to
+	switch {
+	case !record.ValidSlug(to.Event.Slug):
+		return fmt.Errorf("backfill for event %.80q: it is no slug", to.Event.Slug)
+	case to.Event.Pseudonyms == nil:
+		return fmt.Errorf("backfill for event %s: it has no pseudonyms", to.Event.Slug)
+	case to.Channel.ID == "" || to.Channel.Login == "":
+		return fmt.Errorf("backfill for event %s: a channel with its id and its login is needed", to.Event.Slug)
+	case to.Origin == "" || !utf8.ValidString(to.Origin):
+		return fmt.Errorf("backfill for event %s: origin %q is empty or not UTF-8", to.Event.Slug, to.Origin)
+	case !to.Start.IsZero() && !to.End.IsZero() && !to.Start.Before(to.End):
+		return fmt.Errorf("backfill for event %s: it starts at %s and ends at %s", to.Event.Slug, to.Start, to.End)
+	}
+	return nil
+}
 
-// Chunks cuts a file into pieces of whole lines or comments that Convert takes, each of at most
-// maxBytes unless a single line or comment is longer. It holds little more than one of them in
-// memory. A chunk is valid until the next one. After an error, which is the reader's, it ends.
-func Chunks(r io.Reader, f Format, maxBytes int) iter.Seq2[[]byte, error] {
-	return func(func([]byte, error) bool) {}
+// faulty counts the line that was counted last as one that can't be used.
+func (c *converter) faulty(reason string) {
+	c.out.Faulty++
+	if len(c.out.Problems) < MaxProblems {
+		c.out.Problems = append(c.out.Problems, Problem{Line: c.out.Lines, Reason: reason})
+	}
+}
+
+const noTime = "says no time that can be true (tmi-sent-ts, or created_at)"
+
+// store makes the record of a message of the channel.
+func (c *converter) store(line chat.Line) {
+	// Without the time at which a line was received, one that carries no time has none.
+	line.Channel, line.Received = c.to.Channel, time.Time{}
+	d, err := chat.Convert(line, c.to.Event)
+	if err != nil {
+		c.faulty(err.Error())
+		return
+	}
+	var h *record.Header
+	switch d := d.(type) {
+	case *record.Message:
+		h = &d.Header
+	case *record.Notice:
+		h = &d.Header
+	case *record.Moderation:
+		h = &d.Header
+	default:
+		// A ROOMSTATE among them: it has no time of its own.
+		c.out.Ignored++
+		return
+	}
+	switch {
+	case h.Time.IsZero():
+		c.faulty(noTime)
+		return
+	case !c.to.Start.IsZero() && h.Time.Before(c.to.Start), !c.to.End.IsZero() && !h.Time.Before(c.to.End):
+		c.out.Outside++
+		return
+	}
+	h.Received, h.Origin = h.Time, c.to.Origin
+	r, err := record.Encode(d)
+	if err != nil {
+		c.faulty(err.Error())
+		return
+	}
+	c.out.Records = append(c.out.Records, r)
 }
