@@ -19,6 +19,7 @@ import (
 	twitch "github.com/gempir/go-twitch-irc/v4"
 
 	"github.com/tungstene/tungstene/pkg/control"
+	"github.com/tungstene/tungstene/pkg/record"
 )
 
 const (
@@ -28,6 +29,12 @@ const (
 	drainTimeout  = 5 * time.Second
 	partingExpiry = 10 * time.Second
 	mostMissed    = 10 // JOINs without any echo, after which a connection without a channel is replaced
+	mostPings     = 32 // PINGs without an answer that are remembered
+	// stall is how long nothing may have been read for what is read then to count as fresh; see prove.
+	stall = time.Second
+	// wakeup is how long a connection whose deadline has passed is looked at once more: a process that
+	// was stopped wakes with its deadlines past, and with lines to read.
+	wakeup = 250 * time.Millisecond
 )
 
 // What ended a connection.
@@ -37,7 +44,8 @@ var (
 	errRefused = errors.New("chat refused the connection")
 )
 
-// generation is one connection of a slot. All but conn and the writing is under the Reader's mutex.
+// generation is one connection of a slot. All but conn, the writing and behind (the reading goroutine's
+// own, as is the writing of lastLine) is under the Reader's mutex.
 type generation struct {
 	r       *Reader
 	slot    *slot
@@ -55,8 +63,10 @@ type generation struct {
 	reconnect bool // the server asked for it
 	retireBy  time.Time
 	seen      int64     // lines
+	replaced  bool      // it was our own wish
 	closing   time.Time // since when its last line is waited for
 	drained   int64     // lines seen until then
+	drainedAt time.Time // when, by the event clock
 	pinged    bool      // a PING went out to have one
 	closeAt   time.Time // when the supervisor must look again
 	ended     bool
@@ -68,6 +78,16 @@ type generation struct {
 	missed  int // JOINs that timed out since the last echo
 	pace    pace
 	line    timeline
+	behind  bool   // what is read may have come long ago, see prove
+	pings   []ping // that were not answered
+	number  int    // of PINGs sent
+}
+
+// ping is a PING on its way.
+type ping struct {
+	text string
+	sent time.Time // by the machine's clock
+	at   time.Time // by the event's
 }
 
 // member is a channel on a connection.
@@ -159,22 +179,26 @@ func (g *generation) write(lines ...string) error {
 
 // keep sends PINGs, and JOINs and PARTs as they are planned.
 func (g *generation) keep(ctx context.Context) error {
-	ping := time.NewTicker(g.r.cfg.KeepAlive)
-	defer ping.Stop()
+	pings := time.NewTicker(g.r.cfg.KeepAlive)
+	defer pings.Stop()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
 		var lines []string
+		ping := false
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-g.wake:
 		case <-timer.C:
-		case <-ping.C:
-			lines = []string{"PING :tungstene"}
+		case <-pings.C:
+			ping = true
 		}
 		g.r.mu.Lock()
 		now := time.Now()
+		if ping {
+			lines = append(lines, g.ping(now))
+		}
 		more, next := g.plan(now)
 		useless := g.joined == 0 && len(g.slot.wants) > 1 && g.missed >= mostMissed
 		g.r.mu.Unlock()
@@ -198,7 +222,7 @@ func (g *generation) plan(now time.Time) (lines []string, next time.Time) {
 	}
 	if g.isClosing() && !g.pinged {
 		g.pinged = true
-		lines = append(lines, "PING :tungstene")
+		lines = append(lines, g.ping(now))
 	}
 	lines = append(lines, g.planParts(now)...)
 	if g.reconnect || g.isClosing() {
@@ -303,15 +327,17 @@ func (g *generation) unanswered(w *want, asked, now time.Time) {
 	}
 }
 
-// drain closes the connection when one more line has come, to which a PING gives occasion: what it
-// covered then reaches past the moment from which the next connection covers the same channels.
+// drain closes the connection when one more line has come that proves it was read until now, to which
+// a PING gives occasion: what it covered then reaches past the moment from which the next connection
+// covers the same channels.
 func (g *generation) drain(now time.Time) {
 	if g.closing.IsZero() {
-		g.closing, g.drained = now, g.seen
+		g.closing, g.drained, g.drainedAt = now, g.seen, record.Millis(g.r.cfg.Clock.Now())
 		g.closeAt = now.Add(drainTimeout)
 		g.touch()
 	}
-	if g.welcomed.IsZero() || !now.Before(g.closeAt) || g.seen > g.drained {
+	covered := g.seen > g.drained && (len(g.line.segments) == 0 || !g.line.to.Before(g.drainedAt))
+	if g.welcomed.IsZero() || !now.Before(g.closeAt) || covered {
 		g.cancel()
 		g.closeAt = now.Add(idle)
 	}
@@ -330,7 +356,14 @@ func (d *deadlineReader) Read(p []byte) (int, error) {
 	if err := d.conn.SetReadDeadline(time.Now().Add(d.timeout())); err != nil {
 		return 0, err
 	}
-	return d.conn.Read(p)
+	n, err := d.conn.Read(p)
+	if errors.Is(err, os.ErrDeadlineExceeded) && n == 0 {
+		if err := d.conn.SetReadDeadline(time.Now().Add(wakeup)); err != nil {
+			return 0, err
+		}
+		return d.conn.Read(p)
+	}
+	return n, err
 }
 
 func (g *generation) read(conn net.Conn) error {
@@ -380,7 +413,10 @@ func (g *generation) read(conn net.Conn) error {
 
 // handle deals with one line.
 func (g *generation) handle(raw string) error {
-	at := g.r.cfg.Clock.Now()
+	read, at := time.Now(), g.r.cfg.Clock.Now()
+	if apart(g.lastLine, read) > stall {
+		g.behind = true
+	}
 	g.r.lines.Add(1)
 	g.r.metrics.lines.Inc()
 	message, err := Parse(raw)
@@ -443,14 +479,92 @@ func (g *generation) handle(raw string) error {
 	g.r.mu.Lock()
 	g.lastLine = time.Now()
 	g.seen++
-	if len(g.line.segments) > 0 {
-		g.line.advance(at)
+	g.prove(message, at, read)
+	if apart(read, g.lastLine) > stall {
+		g.behind = true // the sink took its time
 	}
 	if g.isClosing() {
 		g.r.touch()
 	}
 	g.r.mu.Unlock()
 	return nil
+}
+
+// apart is how long passed between two readings of the machine's clock; 0 when the first was never
+// taken. A machine that sleeps stops its monotonic clock and not its calendar.
+func apart(before, after time.Time) time.Duration {
+	if before.IsZero() {
+		return 0
+	}
+	return max(after.Sub(before), after.Round(0).Sub(before.Round(0)))
+}
+
+// prove notes how far a line that was handed over proves the connection to have been read. As a rule
+// that is the moment when it was received. But after nothing was read for a while, because nothing
+// came, or the process was stopped, or the sink had no room, lines may have lain in the system's
+// buffers for as long; and when the server has closed the connection meanwhile, nothing follows them
+// of what it sent later. So from then on a line proves no more than the stamp that Twitch gave it, and
+// a PONG no more than when its PING was sent, until a PONG or an echo is quick: then there is nothing
+// before it that was not read.
+func (g *generation) prove(m twitch.Message, at, read time.Time) {
+	if pong, ok := m.(*twitch.PongMessage); ok {
+		p, known := g.answered(pong.Message)
+		switch {
+		case !known && g.behind:
+			return
+		case known && apart(p.sent, read) <= stall:
+			g.behind = false
+		case known:
+			at = p.at
+		}
+	} else if g.behind {
+		at = stampOf(m, at)
+	}
+	if len(g.line.segments) > 0 && !at.IsZero() {
+		g.line.advance(at)
+	}
+}
+
+// stampOf is the time that Twitch stamped a message with, at the most at; zero where there is none.
+func stampOf(m twitch.Message, at time.Time) time.Time {
+	var tags map[string]string
+	switch m := m.(type) {
+	case *twitch.PrivateMessage:
+		tags = m.Tags
+	case *twitch.UserNoticeMessage:
+		tags = m.Tags
+	case *twitch.ClearChatMessage:
+		tags = m.Tags
+	case *twitch.ClearMessage:
+		tags = m.Tags
+	}
+	stamp := sentAt(tags["tmi-sent-ts"], time.Time{})
+	if stamp.After(at) {
+		return at
+	}
+	return stamp
+}
+
+// ping makes a PING.
+func (g *generation) ping(now time.Time) string {
+	g.number++
+	p := ping{text: fmt.Sprintf("tungstene-%d", g.number), sent: now, at: g.r.cfg.Clock.Now()}
+	if len(g.pings) >= mostPings {
+		g.pings = g.pings[1:]
+	}
+	g.pings = append(g.pings, p)
+	return "PING :" + p.text
+}
+
+// answered finds the PING that a PONG answers. Answers come in order.
+func (g *generation) answered(text string) (ping, bool) {
+	i := slices.IndexFunc(g.pings, func(p ping) bool { return p.text == text })
+	if i < 0 {
+		return ping{}, false
+	}
+	p := g.pings[i]
+	g.pings = g.pings[i+1:]
+	return p, true
 }
 
 // other deals with the commands that the library does not know.
@@ -506,6 +620,9 @@ func (g *generation) joinedNow(login string, at time.Time) *member {
 	}
 	if m.joined {
 		return m
+	}
+	if !m.asked.IsZero() && apart(m.asked, time.Now()) <= stall {
+		g.behind = false
 	}
 	m.joined = true
 	g.joined++

@@ -24,6 +24,7 @@ const (
 	endSilent    = "silent"
 	endRefused   = "refused"
 	endReconnect = "reconnect"
+	endReplaced  = "replaced"
 )
 
 // newMetrics registers the metrics. Readers that share a registerer share them.

@@ -303,8 +303,10 @@ func (r *Reader) reap() {
 			}
 			s.fail(g, g.err, now, r.backoff)
 		case g.reconnect:
-			r.cfg.Logger.Info("chat server asks to reconnect",
-				slog.String("collector", r.cfg.Collector), slog.String("connection", g.name))
+			if !g.replaced {
+				r.cfg.Logger.Info("chat server asks to reconnect",
+					slog.String("collector", r.cfg.Collector), slog.String("connection", g.name))
+			}
 			s.current, s.old = nil, append(s.old, g)
 			g.retireBy = now.Add(r.cfg.RetireTimeout)
 			if now.Sub(g.welcomed) < r.cfg.HealthyAfter {
@@ -346,7 +348,10 @@ func (r *Reader) bury(g *generation) {
 	r.ended = g.line.cut(g.name, time.Time{}, true, r.ended)
 	delete(r.nicks, g.nick)
 	reason := endReconnect
-	if !g.reconnect {
+	switch {
+	case g.replaced:
+		reason = endReplaced
+	case !g.reconnect:
 		reason = reasonOf(g.err)
 	}
 	r.metrics.ends.WithLabelValues(reason).Inc()
@@ -469,6 +474,78 @@ func (r *Reader) Cut(now time.Time) []Span {
 		}
 	}
 	return out
+}
+
+// Rejoin reads a channel anew over another connection: one that has room, else a new one. The channel
+// is joined there, within that connection's share of JOINs, before it is left where it was. It
+// reports whether that was begun: not for a channel that is not being read, or that is moving already.
+func (r *Reader) Rejoin(id string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var w *want
+	for _, candidate := range r.wants {
+		if candidate.channel.ID == id {
+			w = candidate
+		}
+	}
+	if w == nil || !w.slot.reads(w.channel.Login) {
+		return false
+	}
+	from := w.slot
+	var to *slot
+	for _, s := range r.slots {
+		if s != from && len(s.wants) < r.budget.PerConnection && (to == nil || len(s.wants) < len(to.wants)) {
+			to = s
+		}
+	}
+	if to == nil {
+		number := 1
+		for slices.ContainsFunc(r.slots, func(s *slot) bool { return s.number == number }) {
+			number++
+		}
+		to = &slot{number: number}
+		r.slots = append(r.slots, to)
+		slices.SortFunc(r.slots, func(a, b *slot) int { return a.number - b.number })
+	}
+	from.wants = slices.DeleteFunc(from.wants, func(other *want) bool { return other == w })
+	w.slot, to.wants = to, append(to.wants, w)
+	slices.SortFunc(to.wants, byOrder)
+	r.touch()
+	for _, s := range []*slot{from, to} {
+		for _, g := range s.generations() {
+			g.touch()
+		}
+	}
+	return true
+}
+
+// Replace opens a new connection in the place of one, by its name; the old one is left when the new
+// one has its channels, as after a RECONNECT. It reports whether that was begun: not for a connection
+// that is gone, or is being replaced already.
+func (r *Reader) Replace(connection string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, s := range r.slots {
+		if g := s.current; g != nil && g.name == connection && !g.welcomed.IsZero() && !g.reconnect && !g.ended && !g.isClosing() {
+			g.reconnect, g.replaced = true, true
+			r.touch()
+			return true
+		}
+	}
+	return false
+}
+
+// Homes are the names of the connections that channels are read over, by the channels' ids.
+func (r *Reader) Homes() map[string]string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	homes := make(map[string]string, len(r.wants))
+	for login, w := range r.wants {
+		if w.channel.ID != "" && w.slot.reads(login) {
+			homes[w.channel.ID] = w.slot.current.name
+		}
+	}
+	return homes
 }
 
 // Joined are the sorted ids of the channels that are being read: their JOIN was echoed.
