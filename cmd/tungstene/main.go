@@ -14,17 +14,20 @@ import (
 var version = "dev"
 
 type tool struct {
-	Demo       demoCmd       `cmd:"" help:"Run the whole pipeline against a simulated Twitch, and check that nothing is lost."`
-	Up         upCmd         `cmd:"" help:"Run all roles in one process."`
-	Sim        simCmd        `cmd:"" help:"Run the simulated Twitch alone."`
-	Verify     verifyCmd     `cmd:"" help:"Compare a ledger of what was sent with what is stored and counted."`
-	Event      eventCmd      `cmd:"" help:"Create, change, start and stop events."`
-	Channel    channelCmd    `cmd:"" help:"Import, list and remove the channels of an event."`
-	Collectors collectorsCmd `cmd:"" help:"List the collectors, or forget one that won't come back."`
-	Doctor     doctorCmd     `cmd:"" help:"Check configuration, credentials, broker, store and clock, and say how to mend what is wrong."`
-	Health     healthCmd     `cmd:"" help:"Ask a running process whether it is well."`
-	Queue      queueCmd      `cmd:"" help:"Declare the queues, or tell how full they are."`
-	Docs       docsCmd       `cmd:"" help:"Write the generated pages of docs/." hidden:""`
+	Demo        demoCmd        `cmd:"" help:"Run the whole pipeline against a simulated Twitch, and check that nothing is lost."`
+	Up          upCmd          `cmd:"" help:"Run all roles in one process."`
+	Sim         simCmd         `cmd:"" help:"Run the simulated Twitch alone."`
+	Verify      verifyCmd      `cmd:"" help:"Compare a ledger of what was sent with what is stored and counted."`
+	Event       eventCmd       `cmd:"" help:"Create, change, start and stop events."`
+	Channel     channelCmd     `cmd:"" help:"Import, list and remove the channels of an event."`
+	Collectors  collectorsCmd  `cmd:"" help:"List the collectors, or forget one that won't come back."`
+	OptOut      optOutCmd      `cmd:"" help:"Keep the list of those of whom nothing is recorded." name:"optout"`
+	Forget      forgetCmd      `cmd:"" help:"Erase people from what was collected."`
+	Doctor      doctorCmd      `cmd:"" help:"Check configuration, credentials, broker, store and clock, and say how to mend what is wrong."`
+	Health      healthCmd      `cmd:"" help:"Ask a running process whether it is well."`
+	Queue       queueCmd       `cmd:"" help:"Declare the queues, or tell how full they are."`
+	Permissions permissionsCmd `cmd:"" help:"Print the rights of each role at broker and database, or apply them."`
+	Docs        docsCmd        `cmd:"" help:"Write the generated pages of docs/." hidden:""`
 
 	Version kong.VersionFlag `help:"Print the version."`
 }

@@ -23,7 +23,8 @@ func write(t *testing.T, name, text string) string {
 func TestHelp(t *testing.T) {
 	for _, c := range []string{
 		"", "demo", "up", "sim", "verify", "event", "event create", "event list", "event show", "event set",
-		"event schedule", "event start", "event stop", "event apply", "channel", "channel import", "channel add", "channel list",
+		"event schedule", "event start", "event stop", "event apply", "event freeze", "event manifest", "event destroy-key",
+		"optout", "optout add", "optout remove", "optout list", "forget", "forget list", "channel", "channel import", "channel add", "channel list",
 		"channel remove", "channel resolve", "collectors", "collectors list", "collectors forget", "doctor", "queue", "queue declare",
 		"queue depth", "health",
 	} {
@@ -56,6 +57,13 @@ func TestWrongUse(t *testing.T) {
 		{"up --collectors 0", "--collectors 0"},
 		{"up --config nowhere.yaml", "nowhere.yaml"},
 		{"event set x --data " + data, "nothing to change"},
+		{"event destroy-key x --data " + data, "it can't be undone: give --yes"},
+		{"event freeze x --cancel --wait --data " + data, "--cancel goes with neither"},
+		{"forget --chatter somebody --data " + data, "name one event with --event, or give --all-events"},
+		{"forget --chatter somebody --event x --all-events --data " + data, "can't be used together"},
+		{"forget --event x", "--chatter"},
+		{"forget list", "--event"},
+		{"optout add", "<person>"},
 		{"queue depth --data " + data, "only the process that runs on it can tell"},
 		{"queue declare --data " + data, "only rabbit has anything to declare"},
 		{"channel import x nowhere.txt --data " + data, "nowhere.txt"},

@@ -87,15 +87,18 @@ func showTime(t time.Time, zone string) string {
 }
 
 type eventCmd struct {
-	Create     eventCreateCmd `cmd:"" help:"Create an event, as a draft."`
-	List       eventListCmd   `cmd:"" help:"List the events."`
-	Show       eventShowCmd   `cmd:"" help:"Show an event."`
-	Set        eventSetCmd    `cmd:"" help:"Change an event."`
-	Schedule   eventStateCmd  `cmd:"" help:"Have a draft begin by itself at its start."`
-	Unschedule eventStateCmd  `cmd:"" help:"Take a scheduled event back: it is a draft again."`
-	Start      eventStateCmd  `cmd:"" help:"Start collecting now."`
-	Stop       eventStateCmd  `cmd:"" help:"Stop collecting now."`
-	Apply      eventApplyCmd  `cmd:"" help:"Make an event of a list of channels and start it, if that is not done yet."`
+	Create     eventCreateCmd     `cmd:"" help:"Create an event, as a draft."`
+	List       eventListCmd       `cmd:"" help:"List the events."`
+	Show       eventShowCmd       `cmd:"" help:"Show an event."`
+	Set        eventSetCmd        `cmd:"" help:"Change an event."`
+	Schedule   eventStateCmd      `cmd:"" help:"Have a draft begin by itself at its start."`
+	Unschedule eventStateCmd      `cmd:"" help:"Take a scheduled event back: it is a draft again."`
+	Start      eventStateCmd      `cmd:"" help:"Start collecting now."`
+	Stop       eventStateCmd      `cmd:"" help:"Stop collecting now."`
+	Freeze     eventFreezeCmd     `cmd:"" help:"Freeze an event that is over: nothing of it changes any more."`
+	Manifest   eventManifestCmd   `cmd:"" help:"Show the checksums of a frozen event, and check their signature."`
+	DestroyKey eventDestroyKeyCmd `cmd:"" help:"Destroy the pseudonym key of an event that is over, for good."`
+	Apply      eventApplyCmd      `cmd:"" help:"Make an event of a list of channels and start it, if that is not done yet."`
 }
 
 func (eventCmd) Help() string {
@@ -108,18 +111,27 @@ func (eventCmd) Help() string {
 func showEvent(w io.Writer, e record.Event) {
 	fmt.Fprintf(w, "%s  %s\nstate      %s\nstart      %s\nend        %s\ntime zone  %s\ncurrency   %s\nreplicas   %d\nkeep text  %t\n",
 		e.Slug, e.Name, e.State, showTime(e.Start, e.TimeZone), showTime(e.End, e.TimeZone), e.TimeZone, e.Currency, e.Replicas, e.KeepText)
+	if e.KeepText {
+		fmt.Fprintf(w, "texts      %s\n", showDays(e.TextDays, e.TextErased, e.TimeZone))
+	}
+	fmt.Fprintf(w, "records    %s\n", showDays(e.RecordDays, e.RecordsErased, e.TimeZone))
+	if !e.KeyDestroyed.IsZero() {
+		fmt.Fprintf(w, "key        destroyed %s\n", showTime(e.KeyDestroyed, e.TimeZone))
+	}
 }
 
 type eventCreateCmd struct {
 	operator
-	Event    string    `arg:""                  help:"Slug: lower-case letters, digits and dashes. It stands in ids and URLs, and never changes."`
-	Name     string    `help:"Name shown to people."`
-	Start    time.Time `help:"Start, such as 2026-09-04T18:00:00+02:00." placeholder:"TIME"`
-	End      time.Time `help:"End."                                      placeholder:"TIME"`
-	TimeZone string    `default:"Europe/Paris"  help:"IANA time zone that days and displayed times go by."`
-	Currency string    `default:"EUR"           help:"ISO 4217 code of the currency shown."`
-	Replicas int       `default:"1"             help:"On how many collectors each channel is read: 1 or 2."`
-	KeepText bool      `help:"Store the text of messages."`
+	Event      string    `arg:""                  help:"Slug: lower-case letters, digits and dashes. It stands in ids and URLs, and never changes."`
+	Name       string    `help:"Name shown to people."`
+	Start      time.Time `help:"Start, such as 2026-09-04T18:00:00+02:00." placeholder:"TIME"`
+	End        time.Time `help:"End."                                      placeholder:"TIME"`
+	TimeZone   string    `default:"Europe/Paris"  help:"IANA time zone that days and displayed times go by."`
+	Currency   string    `default:"EUR"           help:"ISO 4217 code of the currency shown."`
+	Replicas   int       `default:"1"             help:"On how many collectors each channel is read: 1 or 2."`
+	KeepText   bool      `help:"Store the text of messages."`
+	TextDays   int       `help:"Days after its end that texts are kept; 0 for as long as the records." placeholder:"DAYS"`
+	RecordDays int       `help:"Days after its end that records which speak of chatters are kept, once it is frozen; 0 for ever." placeholder:"DAYS"`
 }
 
 func (eventCreateCmd) Help() string {
@@ -132,6 +144,7 @@ func (c *eventCreateCmd) Run(ctx context.Context, env app.Env) error {
 		return m.CreateEvent(ctx, control.NewEvent{
 			Slug: c.Event, Name: c.Name, Start: c.Start, End: c.End, TimeZone: c.TimeZone,
 			Currency: c.Currency, KeepText: c.KeepText, Replicas: c.Replicas,
+			TextDays: c.TextDays, RecordDays: c.RecordDays,
 		})
 	}, showEvent)
 }
@@ -164,14 +177,16 @@ func (c *eventShowCmd) Run(ctx context.Context, env app.Env) error {
 
 type eventSetCmd struct {
 	operator
-	Event    string     `arg:"" help:"The event's slug."`
-	Name     *string    `help:"Name shown to people."`
-	Start    *time.Time `help:"Start; not of an event that is live."            placeholder:"TIME"`
-	End      *time.Time `help:"End."                                            placeholder:"TIME"`
-	TimeZone *string    `help:"IANA time zone."`
-	Currency *string    `help:"ISO 4217 code."`
-	Replicas *int       `help:"1 or 2."`
-	KeepText *bool      `help:"Store the text of messages." negatable:""`
+	Event      string     `arg:"" help:"The event's slug."`
+	Name       *string    `help:"Name shown to people."`
+	Start      *time.Time `help:"Start; not of an event that is live."            placeholder:"TIME"`
+	End        *time.Time `help:"End."                                            placeholder:"TIME"`
+	TimeZone   *string    `help:"IANA time zone."`
+	Currency   *string    `help:"ISO 4217 code."`
+	Replicas   *int       `help:"1 or 2."`
+	KeepText   *bool      `help:"Store the text of messages." negatable:""`
+	TextDays   *int       `help:"Days after its end that texts are kept; 0 for as long as the records." placeholder:"DAYS"`
+	RecordDays *int       `help:"Days after its end that records which speak of chatters are kept; 0 for ever." placeholder:"DAYS"`
 }
 
 func (eventSetCmd) Help() string {
@@ -181,6 +196,7 @@ func (eventSetCmd) Help() string {
 func (c *eventSetCmd) Run(ctx context.Context, env app.Env) error {
 	patch := control.EventPatch{
 		Name: c.Name, Start: c.Start, End: c.End, TimeZone: c.TimeZone, Currency: c.Currency, KeepText: c.KeepText, Replicas: c.Replicas,
+		TextDays: c.TextDays, RecordDays: c.RecordDays,
 	}
 	if patch == (control.EventPatch{}) {
 		return app.Usage("nothing to change: give at least one flag")
