@@ -1,4 +1,4 @@
-package e2e_test
+package cluster
 
 import (
 	"bufio"
@@ -12,8 +12,8 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-// proxy stands between programs and a server. It can cut the connections and refuse new ones.
-type proxy struct {
+// Proxy stands between programs and a server. It can cut the connections and refuse new ones.
+type Proxy struct {
 	listener net.Listener
 	target   string
 	carry    func(client, server net.Conn)
@@ -24,8 +24,8 @@ type proxy struct {
 	done  sync.WaitGroup
 }
 
-// newProxy carries bytes in both directions.
-func newProxy(tb testing.TB, target string) *proxy {
+// NewProxy carries bytes in both directions.
+func NewProxy(tb testing.TB, target string) *Proxy {
 	tb.Helper()
 	return startProxy(tb, target, func(client, server net.Conn) {
 		var back sync.WaitGroup
@@ -39,16 +39,16 @@ func newProxy(tb testing.TB, target string) *proxy {
 	})
 }
 
-func startProxy(tb testing.TB, target string, carry func(client, server net.Conn)) *proxy {
+func startProxy(tb testing.TB, target string, carry func(client, server net.Conn)) *Proxy {
 	tb.Helper()
 	l, err := (&net.ListenConfig{}).Listen(tb.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
 	}
-	p := &proxy{listener: l, target: target, carry: carry, conns: map[net.Conn]struct{}{}}
+	p := &Proxy{listener: l, target: target, carry: carry, conns: map[net.Conn]struct{}{}}
 	p.done.Go(p.accept)
 	tb.Cleanup(func() {
-		p.cut()
+		p.Cut()
 		if err := l.Close(); err != nil {
 			tb.Error(err)
 		}
@@ -57,9 +57,10 @@ func startProxy(tb testing.TB, target string, carry func(client, server net.Conn
 	return p
 }
 
-func (p *proxy) address() string { return p.listener.Addr().String() }
+// Address is where it listens.
+func (p *Proxy) Address() string { return p.listener.Addr().String() }
 
-func (p *proxy) accept() {
+func (p *Proxy) accept() {
 	for {
 		client, err := p.listener.Accept()
 		if err != nil {
@@ -69,13 +70,13 @@ func (p *proxy) accept() {
 	}
 }
 
-func (p *proxy) serve(client net.Conn) {
+func (p *Proxy) serve(client net.Conn) {
 	defer func() { _ = client.Close() }()
 	if !p.hold(client) {
 		return
 	}
 	defer p.drop(client)
-	server, err := (&net.Dialer{}).Dial("tcp", p.target) // on loopback; the connection ends with cut
+	server, err := (&net.Dialer{}).Dial("tcp", p.to()) // on loopback; the connection ends with cut
 	if err != nil {
 		return // as an unreachable server would
 	}
@@ -87,8 +88,24 @@ func (p *proxy) serve(client net.Conn) {
 	p.carry(client, server)
 }
 
+func (p *Proxy) to() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.target
+}
+
+// Retarget has new connections go to another server, and breaks those to the old one.
+func (p *Proxy) Retarget(target string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.target = target
+	for c := range p.conns {
+		_ = c.Close() // that is the point
+	}
+}
+
 // hold takes note of a connection, unless the proxy is cut.
-func (p *proxy) hold(c net.Conn) bool {
+func (p *Proxy) hold(c net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.down {
@@ -97,14 +114,14 @@ func (p *proxy) hold(c net.Conn) bool {
 	return !p.down
 }
 
-func (p *proxy) drop(c net.Conn) {
+func (p *Proxy) drop(c net.Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.conns, c)
 }
 
-// cut breaks all connections and refuses new ones until heal.
-func (p *proxy) cut() {
+// Cut breaks all connections and refuses new ones until heal.
+func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.down = true
@@ -113,16 +130,17 @@ func (p *proxy) cut() {
 	}
 }
 
-func (p *proxy) heal() {
+// Heal lets connections through again.
+func (p *Proxy) Heal() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.down = false
 }
 
-// newGate stands before FerretDB, which finds a document and replaces it in two steps: of two
+// NewGate stands before FerretDB, which finds a document and replaces it in two steps: of two
 // processes that compare and set at once both would win. The gate gives it what MongoDB has: the
 // writes to a collection happen one after the other. Reads pass freely.
-func newGate(tb testing.TB, target string) *proxy {
+func NewGate(tb testing.TB, target string) *Proxy {
 	tb.Helper()
 	g := &gate{writing: map[string]*sync.Mutex{}}
 	return startProxy(tb, target, func(client, server net.Conn) {
