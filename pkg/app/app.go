@@ -5,6 +5,7 @@ package app
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -67,6 +68,7 @@ type Process struct {
 	registry *prometheus.Registry
 
 	listener   net.Listener
+	tls        *tls.Config // of the listener; nil is plain HTTP
 	queue      queue.Queue
 	store      store.Store
 	master     *master.Master
@@ -150,6 +152,9 @@ func placeable(cfg Config, roles Roles) error {
 }
 
 func (p *Process) listen(ctx context.Context) (err error) {
+	if p.tls, err = p.cfg.ListenTLS.server(p.logger); err != nil {
+		return err
+	}
 	var lc net.ListenConfig
 	if p.listener, err = lc.Listen(ctx, "tcp", p.cfg.Listen); err != nil {
 		return &FieldError{Field: "listen", Err: err, Environment: true}
@@ -164,7 +169,12 @@ func (p *Process) listen(ctx context.Context) (err error) {
 }
 
 // URL is where this process serves.
-func (p *Process) URL() string { return "http://" + p.listener.Addr().String() }
+func (p *Process) URL() string {
+	if p.tls != nil {
+		return "https://" + p.listener.Addr().String()
+	}
+	return "http://" + p.listener.Addr().String()
+}
 
 func (p *Process) openQueue(ctx context.Context) (err error) {
 	if p.roles.Collectors == 0 && !p.roles.Consumer && p.cfg.Queue.Kind == kindLocal {
@@ -181,7 +191,7 @@ func (p *Process) openStore(ctx context.Context) (err error) {
 	if !p.roles.Master && !p.roles.Consumer {
 		return nil
 	}
-	if p.store, err = OpenStore(ctx, p.cfg, false); err != nil {
+	if p.store, err = openStore(ctx, p.cfg, false, p.logger); err != nil {
 		return err
 	}
 	p.closers = append(p.closers, p.store.Close)
@@ -210,7 +220,7 @@ func (p *Process) buildMaster(context.Context) error {
 	// A sixth of the points is kept for the masters' own look-ups.
 	points := max(p.cfg.Twitch.HelixPoints*5/6, 1)
 	p.resolver.SetBudget(max(p.cfg.Twitch.HelixPoints-points, 1))
-	p.master, err = master.New(master.Config{
+	cfg := master.Config{
 		Store: p.store, Keys: keys, Name: p.cfg.Name, Node: p.cfg.Node, Version: p.opts.Version,
 		OperatorTokens: operators, CollectorTokens: collectors,
 		Resolver: resolver{p.resolver}, Clock: p.opts.Clock,
@@ -220,7 +230,11 @@ func (p *Process) buildMaster(context.Context) error {
 			PerConnection: p.cfg.Twitch.PerConnection, HelixPoints: points,
 		},
 		Logger: p.logger, Registerer: p.registry,
-	})
+	}
+	if err := p.repairs(&cfg); err != nil {
+		return err
+	}
+	p.master, err = master.New(cfg)
 	return err
 }
 
@@ -259,7 +273,7 @@ func (p *Process) buildCollectors(context.Context) error {
 		if err != nil {
 			return err
 		}
-		client, err := NewMasterClient(p.cfg, urls, token)
+		client, err := newMasterClient(p.cfg, urls, token, p.logger)
 		if err != nil {
 			return err
 		}
@@ -421,7 +435,14 @@ func (p *Process) serve(ctx context.Context) error {
 	server := master.HTTPServer(p.handler())
 	server.ErrorLog = slog.NewLogLogger(p.logger.Handler(), slog.LevelDebug)
 	done := make(chan error, 1)
-	go func() { done <- server.Serve(p.listener) }()
+	go func() {
+		if p.tls != nil {
+			server.TLSConfig = p.tls
+			done <- server.ServeTLS(p.listener, "", "")
+			return
+		}
+		done <- server.Serve(p.listener)
+	}()
 	select {
 	case err := <-done:
 		return err

@@ -2,9 +2,9 @@ package app
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/url"
 	"os"
@@ -30,6 +30,7 @@ type Config struct {
 	Name   string `help:"Name of this process among its like, lasting over restarts. Default: the host's name."`
 	Node   string `help:"Machine that this process runs on; replicas of a channel go to different ones. Default: the host's name."`
 
+	ListenTLS ListenTLSConfig `embed:"" prefix:"listen-tls-"`
 	Log       LogConfig       `embed:"" prefix:"log-"`
 	Queue     QueueConfig     `embed:"" prefix:"queue-"`
 	Store     StoreConfig     `embed:"" prefix:"store-"`
@@ -46,11 +47,18 @@ type LogConfig struct {
 	Format string `default:"text" enum:"text,json"             help:"Form of the log: text or json."`
 }
 
+// ListenTLSConfig is TLS of this process's HTTP server.
+type ListenTLSConfig struct {
+	CertFile     string `help:"PEM file of the certificate of this process's HTTP server, with those in between; the server then speaks HTTPS only. Read again when it changes." name:"cert-file"`
+	KeyFile      string `help:"PEM file of that certificate's key." name:"key-file"`
+	ClientCAFile string `help:"PEM file of the authorities of client certificates. When it is set, everything under /v1 needs a client certificate of theirs; page, metrics and health don't." name:"client-ca-file"`
+}
+
 // TLSConfig is TLS towards a server.
 type TLSConfig struct {
 	Enabled  bool   `help:"Use TLS."`
 	CAFile   string `help:"PEM file of the authorities to trust. Default: the system's."         name:"ca-file"`
-	CertFile string `help:"PEM file of the client certificate, where the server asks for one."   name:"cert-file"`
+	CertFile string `help:"PEM file of the client certificate, where the server asks for one. Read again when it changes."   name:"cert-file"`
 	KeyFile  string `help:"PEM file of the client certificate's key."                            name:"key-file"`
 }
 
@@ -100,6 +108,8 @@ type MasterConfig struct {
 	CollectorTokenFile string        `help:"File with the collectors' bearer tokens, one a line; the first is the one that a collector presents. Or the environment variable TUNGSTENE_COLLECTOR_TOKEN. Default: DATA/collector.token, made when missing by up." name:"collector-token-file"`
 	KeysDir            string        `help:"Folder of the events' pseudonym keys, shared by the masters and by nobody else. Default: DATA/keys." name:"keys-dir"`
 	CAFile             string        `help:"PEM file of the authority of the masters' certificates, where their URLs are https and it is not a public one." name:"ca-file"`
+	CertFile           string        `help:"PEM file of the certificate that collectors and the command line present to the masters, where those ask for one (listen_tls.client_ca_file). Read again when it changes." name:"cert-file"`
+	KeyFile            string        `help:"PEM file of that certificate's key." name:"key-file"`
 	HeartbeatTimeout   time.Duration `default:"3s"  help:"Silence after which a collector is judged dead and its channels are moved." name:"heartbeat-timeout"`
 	LeadTime           time.Duration `default:"1h" help:"How long before the start of a scheduled event its channels are joined." name:"lead-time"`
 }
@@ -208,10 +218,22 @@ func (c *Config) Check() error {
 	if c.Store.Database == "" || len(c.Store.Database) > 63 || !plainName(c.Store.Database) || strings.Contains(c.Store.Database, ".") {
 		bad("store.database", "%q: use 1 to 63 letters, digits, dashes and underscores", c.Store.Database)
 	}
-	for field, t := range map[string]TLSConfig{"queue.tls": c.Queue.TLS, "store.tls": c.Store.TLS} {
+	for field, t := range map[string]TLSConfig{
+		"queue.tls": c.Queue.TLS, "store.tls": c.Store.TLS,
+		"master": {Enabled: true, CertFile: c.Master.CertFile, KeyFile: c.Master.KeyFile},
+	} {
 		if (t.CertFile == "") != (t.KeyFile == "") {
 			bad(field+".cert_file", "a client certificate needs cert_file and key_file, both")
 		}
+		if !t.Enabled && (t.CAFile != "" || t.CertFile != "") {
+			bad(field+".enabled", "is false, and there are files for it: set it to true, or take them out")
+		}
+	}
+	if (c.ListenTLS.CertFile == "") != (c.ListenTLS.KeyFile == "") {
+		bad("listen_tls.cert_file", "a server needs cert_file and key_file, both")
+	}
+	if c.ListenTLS.ClientCAFile != "" && c.ListenTLS.CertFile == "" {
+		bad("listen_tls.client_ca_file", "client certificates need TLS: set listen_tls.cert_file and listen_tls.key_file")
 	}
 	for field, spec := range map[string]string{"twitch.sweep": c.Twitch.Sweep, "twitch.users": c.Twitch.Users} {
 		if _, err := helix.ParseSchedule(spec); err != nil {
@@ -311,6 +333,10 @@ func hostName() string {
 	return h
 }
 
+// Secret reads a secret from a file, or from an environment variable where no file is named. Neither
+// is fine: the secret is then empty. The error names the flag or field.
+func Secret(field, file, variable string) (string, error) { return secret(field, file, variable) }
+
 // secret reads a secret from a file, or from an environment variable where no file is named.
 // Neither is fine: the secret is then empty.
 func secret(field, file, variable string) (string, error) {
@@ -329,37 +355,9 @@ func secret(field, file, variable string) (string, error) {
 }
 
 // client makes a TLS configuration; nil when TLS is off.
-func (t TLSConfig) client(field string) (*tls.Config, error) {
+func (t TLSConfig) client(field string, logger *slog.Logger) (*tls.Config, error) {
 	if !t.Enabled {
 		return nil, nil //nolint:nilnil // no TLS is a normal answer
 	}
-	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
-	var err error
-	if cfg.RootCAs, err = authorities(field+".ca_file", t.CAFile); err != nil {
-		return nil, err
-	}
-	if t.CertFile != "" {
-		cert, err := tls.LoadX509KeyPair(t.CertFile, t.KeyFile)
-		if err != nil {
-			return nil, &FieldError{Field: field + ".cert_file", Err: err, Environment: true}
-		}
-		cfg.Certificates = []tls.Certificate{cert}
-	}
-	return cfg, nil
-}
-
-// authorities reads a PEM file; nil, the system's, when none is named.
-func authorities(field, file string) (*x509.CertPool, error) {
-	if file == "" {
-		return nil, nil //nolint:nilnil // the system's
-	}
-	pem, err := os.ReadFile(file)
-	if err != nil {
-		return nil, &FieldError{Field: field, Err: err, Environment: true}
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, &FieldError{Field: field, Err: fmt.Errorf("%s holds no PEM certificate", file)}
-	}
-	return pool, nil
+	return ClientTLS(field, t.CAFile, t.CertFile, t.KeyFile, logger)
 }

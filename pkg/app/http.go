@@ -11,7 +11,7 @@ import (
 )
 
 // handler serves what every process has (/metrics, /healthz, /readyz), and with a master the API
-// and the status page.
+// and the status page, within the bounds of guard.go. Health is not bounded: who is busy is alive.
 func (p *Process) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(p.registry, promhttp.HandlerOpts{}))
@@ -19,14 +19,20 @@ func (p *Process) handler() http.Handler {
 		writeJSON(p.logger, w, http.StatusOK, map[string]string{"status": "ok"})
 	})
 	mux.HandleFunc("GET /readyz", p.ready)
-	if p.master != nil {
-		mux.Handle("/v1/", p.master.Handler())
-		mux.Handle("/openapi.json", p.master.Handler())
-		mux.Handle("/openapi.yaml", p.master.Handler())
+	if p.master == nil {
+		return mux
 	}
-	if p.page != nil {
-		mux.Handle("/", p.page.Handler())
+	refused := newLimits(p.registry)
+	api := newLimiter(p.logger, refused.guessing).limit(p.master.Handler())
+	if p.cfg.ListenTLS.ClientCAFile != "" {
+		api = requireCertificate(api)
 	}
+	mux.Handle("/v1/", ceiling(maxRequests, refused.busy, api))
+	views := http.NewServeMux()
+	views.Handle("/openapi.json", p.master.Handler())
+	views.Handle("/openapi.yaml", p.master.Handler())
+	views.Handle("/", p.page.Handler())
+	mux.Handle("/", ceiling(maxViews, refused.busy, views))
 	return mux
 }
 

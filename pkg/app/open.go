@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"crypto/rand"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -66,21 +65,29 @@ func OpenQueue(ctx context.Context, cfg Config, logger *slog.Logger, reg prometh
 }
 
 func rabbitConfig(cfg Config, logger *slog.Logger, reg prometheus.Registerer) (rabbit.Config, error) {
-	password, err := secret("queue.password_file", cfg.Queue.PasswordFile, envQueuePassword)
-	if err != nil {
+	credential := func() (string, error) {
+		password, err := secret("queue.password_file", cfg.Queue.PasswordFile, envQueuePassword)
+		if password == "" && cfg.Queue.User == "guest" {
+			password = "guest" // RabbitMQ's own default, which it takes from loopback only
+		}
+		return password, err
+	}
+	if _, err := credential(); err != nil {
 		return rabbit.Config{}, err
 	}
-	if password == "" && cfg.Queue.User == "guest" {
-		password = "guest" // RabbitMQ's own default, which it takes from loopback only
-	}
-	tlsConfig, err := cfg.Queue.TLS.client("queue.tls")
+	tlsConfig, err := cfg.Queue.TLS.client("queue.tls", logger)
 	if err != nil {
 		return rabbit.Config{}, err
 	}
 	return rabbit.Config{
-		Addresses: cfg.Queue.Addresses, VHost: cfg.Queue.VHost, User: cfg.Queue.User, Password: password,
-		Prefix: cfg.Queue.Prefix, TLS: tlsConfig, Logger: logger, Registerer: reg,
+		Addresses: cfg.Queue.Addresses, VHost: cfg.Queue.VHost, User: cfg.Queue.User, Credential: credential,
+		Prefix: cfg.Queue.Prefix, TLS: tlsConfig, Explain: explain("queue.tls"), Logger: logger, Registerer: reg,
 	}, nil
+}
+
+// explain adds remedies to errors of the TLS of a section.
+func explain(section string) func(error) error {
+	return func(err error) error { return ExplainTLS(section, err) }
 }
 
 // DeclareQueue declares the queues on RabbitMQ.
@@ -98,6 +105,10 @@ func DeclareQueue(ctx context.Context, cfg Config, logger *slog.Logger) error {
 // OpenStore opens the store that the configuration names, and declares its indexes unless it is
 // only read.
 func OpenStore(ctx context.Context, cfg Config, readOnly bool) (store.Store, error) {
+	return openStore(ctx, cfg, readOnly, slog.Default())
+}
+
+func openStore(ctx context.Context, cfg Config, readOnly bool, logger *slog.Logger) (store.Store, error) {
 	if cfg.Store.Kind == kindLocal {
 		return storelocal.Open(StorePath(cfg.Data), storelocal.Options{ReadOnly: readOnly})
 	}
@@ -105,13 +116,11 @@ func OpenStore(ctx context.Context, cfg Config, readOnly bool) (store.Store, err
 	if err != nil {
 		return nil, err
 	}
-	tlsConfig, err := cfg.Store.TLS.client("store.tls")
+	mc, err := mongoConfig(cfg, cfg.Store.User, password, logger)
 	if err != nil {
 		return nil, err
 	}
-	s, err := mongo.Open(ctx, mongo.Config{
-		URI: cfg.Store.URI, Database: cfg.Store.Database, Username: cfg.Store.User, Password: password, TLS: tlsConfig,
-	})
+	s, err := mongo.Open(ctx, mc)
 	if err != nil {
 		return nil, &FieldError{Field: "store.uri", Err: err}
 	}
@@ -121,6 +130,26 @@ func OpenStore(ctx context.Context, cfg Config, readOnly bool) (store.Store, err
 		}
 	}
 	return s, nil
+}
+
+func mongoConfig(cfg Config, user, password string, logger *slog.Logger) (mongo.Config, error) {
+	tlsConfig, err := cfg.Store.TLS.client("store.tls", logger)
+	if err != nil {
+		return mongo.Config{}, err
+	}
+	return mongo.Config{
+		URI: cfg.Store.URI, Database: cfg.Store.Database, Username: user, Password: password, TLS: tlsConfig,
+		Explain: explain("store.tls"),
+	}, nil
+}
+
+// StoreConfigOf is how the database of a configuration is reached as another user: one who may give
+// rights.
+func StoreConfigOf(cfg Config, user, password string) (mongo.Config, error) {
+	if err := plainURL(cfg.Store.URI, "mongodb", "mongodb+srv"); err != nil {
+		return mongo.Config{}, &FieldError{Field: "store.uri", Err: err} // checked by Check only where store.kind is mongo
+	}
+	return mongoConfig(cfg, user, password, slog.Default())
 }
 
 // newHelix makes a client of Helix with the credentials of the configuration.
@@ -224,38 +253,47 @@ func MasterURLs(cfg Config) []string {
 	if len(cfg.Master.URLs) > 0 {
 		return cfg.Master.URLs
 	}
+	scheme := "http://"
+	if cfg.ListenTLS.CertFile != "" {
+		scheme = "https://"
+	}
 	host, port, err := net.SplitHostPort(cfg.Listen)
 	if err != nil {
-		return []string{"http://" + cfg.Listen}
+		return []string{scheme + cfg.Listen}
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"
 	}
-	return []string{"http://" + net.JoinHostPort(host, port)}
+	return []string{scheme + net.JoinHostPort(host, port)}
 }
 
 // NewMasterClient makes a client of the masters.
 func NewMasterClient(cfg Config, urls []string, token func() (string, error)) (*control.Client, error) {
-	var client *http.Client
-	if cfg.Master.CAFile != "" {
-		pool, err := authorities("master.ca_file", cfg.Master.CAFile)
-		if err != nil {
-			return nil, err
-		}
-		client = &http.Client{
-			Transport: &http.Transport{
-				TLSClientConfig:     &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12},
-				DialContext:         (&net.Dialer{Timeout: 2 * time.Second}).DialContext,
-				TLSHandshakeTimeout: 2 * time.Second,
-				IdleConnTimeout:     90 * time.Second,
-			},
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	return newMasterClient(cfg, urls, token, slog.Default())
+}
+
+func newMasterClient(cfg Config, urls []string, token func() (string, error), logger *slog.Logger) (*control.Client, error) {
+	for _, u := range urls {
+		if strings.HasPrefix(u, "http://") && (cfg.Master.CAFile != "" || cfg.Master.CertFile != "") {
+			return nil, &FieldError{Field: "master.urls", Err: fmt.Errorf("%s: use https where master.ca_file or master.cert_file is set", u)}
 		}
 	}
-	for _, u := range urls {
-		if strings.HasPrefix(u, "http://") && cfg.Master.CAFile != "" {
-			return nil, &FieldError{Field: "master.urls", Err: fmt.Errorf("%s: use https where master.ca_file is set", u)}
-		}
+	tlsConfig, err := ClientTLS("master", cfg.Master.CAFile, cfg.Master.CertFile, cfg.Master.KeyFile, logger)
+	if err != nil {
+		return nil, err
+	}
+	client := &http.Client{
+		Transport: explaining{"master", &http.Transport{
+			Proxy:                 http.ProxyFromEnvironment,
+			TLSClientConfig:       tlsConfig,
+			DialContext:           (&net.Dialer{Timeout: masterDialTimeout}).DialContext,
+			TLSHandshakeTimeout:   masterDialTimeout,
+			ResponseHeaderTimeout: time.Minute,
+			MaxIdleConnsPerHost:   4,
+			IdleConnTimeout:       90 * time.Second,
+		}},
+		// A token must not follow a redirection to somewhere else.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	c, err := control.New(urls, token, client)
 	if err != nil {
@@ -263,3 +301,6 @@ func NewMasterClient(cfg Config, urls []string, token func() (string, error)) (*
 	}
 	return c, nil
 }
+
+// masterDialTimeout bounds the making of a connection to a master: the next one is tried then.
+const masterDialTimeout = 2 * time.Second
