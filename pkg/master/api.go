@@ -69,6 +69,7 @@ func (m *Master) newHandler() http.Handler {
 	m.api.UseMiddleware(m.observe, m.authorize)
 	m.routes()
 	m.privacyRoutes()
+	m.repairRoutes()
 	return m.guard(mux)
 }
 
@@ -88,10 +89,11 @@ func (m *Master) guard(mux *http.ServeMux) http.Handler {
 		h := w.Header()
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Cache-Control", "no-store")
-		if _, pattern := mux.Handler(r); pattern == "" {
+		_, pattern := mux.Handler(r)
+		if pattern == "" {
 			status, detail := http.StatusNotFound, "nothing is served at "+r.URL.Path
 			probe := &http.Request{Method: http.MethodGet, URL: r.URL, Host: r.Host}
-			for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete} {
+			for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
 				probe.Method = method
 				if _, p := mux.Handler(probe); p != "" {
 					status, detail = http.StatusMethodNotAllowed, r.Method+" is not served at "+r.URL.Path
@@ -101,7 +103,7 @@ func (m *Master) guard(mux *http.ServeMux) http.Handler {
 			writeProblem(w, status, detail)
 			return
 		}
-		ctx, cancel := context.WithTimeout(r.Context(), m.cfg.RequestTimeout)
+		ctx, cancel := context.WithTimeout(r.Context(), max(m.cfg.RequestTimeout, m.limits[pattern]))
 		defer cancel()
 		mux.ServeHTTP(w, r.WithContext(ctx))
 	})
@@ -376,6 +378,10 @@ func (m *Master) listCollectors(ctx context.Context) ([]control.Collector, error
 	if err != nil {
 		return nil, err
 	}
+	drains, err := m.drains(ctx)
+	if err != nil {
+		return nil, err
+	}
 	byName := make(map[string]control.Assignment, len(docs))
 	for _, a := range docs {
 		byName[a.Collector] = a
@@ -390,7 +396,11 @@ func (m *Master) listCollectors(ctx context.Context) ([]control.Collector, error
 			Name: c.Name, Node: c.Node, Version: c.Version, Started: c.Started, Seen: c.Seen,
 			State: m.stateOf(c), Capacity: c.Collector.Capacity, Assigned: len(a.Channels),
 			Joined: len(c.Collector.Joined), Rate: c.Collector.Status.Rate, Conditions: c.Conditions,
-			Current: c.Collector.Epoch == a.Epoch && c.Collector.Revision == a.Revision,
+			Current:       c.Collector.Epoch == a.Epoch && c.Collector.Revision == a.Revision,
+			OutboxBatches: c.Collector.Status.OutboxBatches, OutboxBytes: c.Collector.Status.OutboxBytes,
+		}
+		if _, v.Drained = drains[c.Name]; v.Drained && v.State == control.CollectorAlive {
+			v.State = control.CollectorLeaving
 		}
 		if v.Conditions == nil {
 			v.Conditions = []control.Condition{}
@@ -424,8 +434,14 @@ func (m *Master) forgetCollector(ctx context.Context, name string) error {
 		if c.State != control.CollectorSilent {
 			return conflict("collector %s is %s: stop it first", name, c.State)
 		}
-		if _, err := m.cfg.Store.DeleteIf(ctx, store.Members, memberID(control.RoleCollector, name), "name", name); err != nil {
-			return fmt.Errorf("forget collector %s: %w", name, err)
+		for _, coll := range [...]store.Collection{store.Drains, store.Members} {
+			id := name
+			if coll == store.Members {
+				id = memberID(control.RoleCollector, name)
+			}
+			if _, err := m.cfg.Store.DeleteIf(ctx, coll, id, "name", name); err != nil {
+				return fmt.Errorf("forget collector %s: %w", name, err)
+			}
 		}
 		m.log.Info("collector forgotten", "collector", name)
 		m.nudge(m.wake)

@@ -471,7 +471,7 @@ func TestOpenAPI(t *testing.T) {
 			}
 		}
 	}
-	if n != 18 {
+	if n != 36 {
 		t.Errorf("%d operations are described", n)
 	}
 	bubble(t, func(w *world) {

@@ -47,6 +47,13 @@ type Config struct {
 	// Version is the program's.
 	Version string
 
+	// Rebuild marks the closed minutes of an event in [from, to) for the rollup to count them again,
+	// those in which the channel of an id has records or documents, or any where it is empty, and
+	// returns how many. Default none: minutes can't be rebuilt.
+	Rebuild func(ctx context.Context, event string, from, to time.Time, channel string) (int, error)
+	// Intake stores what is backfilled. Default none: nothing can be.
+	Intake Intake
+
 	// Clock is the time that events start and end by. Default clock.System.
 	Clock clock.Clock
 	// HeartbeatTimeout is how long a collector may be silent before its channels go to others; at
@@ -77,6 +84,8 @@ type Config struct {
 	// ResolveRetry is the time between two attempts to resolve logins that could not be looked
 	// up. Default 30 s.
 	ResolveRetry time.Duration
+	// CloseGrace is how long after its end a minute is closed, as the rollup is told. Default 20 s.
+	CloseGrace time.Duration
 	// RequestTimeout bounds one request of the API. Default 30 s.
 	RequestTimeout time.Duration
 
@@ -127,6 +136,7 @@ func (c Config) withDefaults() (Config, error) {
 		{"rebalance after", &c.RebalanceAfter, 10 * time.Minute, true},
 		{"resolve interval", &c.ResolveInterval, 10 * time.Minute, false},
 		{"resolve retry", &c.ResolveRetry, 30 * time.Second, false},
+		{"close grace", &c.CloseGrace, 20 * time.Second, false},
 		{"request timeout", &c.RequestTimeout, 30 * time.Second, false},
 	} {
 		if *d.value == 0 {

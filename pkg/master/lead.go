@@ -28,13 +28,14 @@ func (m *Master) lead(ctx context.Context, epoch int64) error {
 		m.metrics.leader.Set(0)
 		m.metrics.collectors.Reset()
 		m.metrics.channels.Reset()
-		for _, part := range []string{"lead", "plan", "resolve", "privacy"} {
+		for _, part := range []string{"lead", "plan", "resolve", "privacy", "watch"} {
 			m.raise(part, nil)
 		}
 	}()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return m.deal(ctx, epoch) })
 	g.Go(func() error { return m.keepResolved(ctx) })
+	g.Go(func() error { return m.watch(ctx) })
 	g.Go(func() error { return m.keepPrivacy(ctx) })
 	return g.Wait() //nolint:wrapcheck // each names itself
 }
@@ -139,7 +140,12 @@ func (m *Master) dealOnce(ctx context.Context, epoch int64, p *planner) error {
 	if err != nil {
 		return err
 	}
+	drains, err := m.drains(ctx)
+	if err != nil {
+		return err
+	}
 	members = slices.DeleteFunc(members, func(c control.Member) bool { return c.Role != control.RoleCollector })
+	leave(members, drains)
 	out := p.step(time.Now(), members, want)
 	for i := range out.writes {
 		out.writes[i].Epoch = epoch
@@ -157,7 +163,7 @@ func (m *Master) dealOnce(ctx context.Context, epoch int64, p *planner) error {
 	m.mu.Lock()
 	m.unassigned = out.unassigned
 	m.mu.Unlock()
-	m.raise("plan", slices.Concat(out.conditions, trouble))
+	m.raise("plan", slices.Concat(out.conditions, drainConditions(p, drains), trouble))
 	if len(out.writes) > 0 {
 		m.log.Info("assigned", "epoch", epoch, "collectors", out.alive, "changed", len(out.writes),
 			"moves", out.moves, "unassigned", len(out.unassigned))

@@ -39,6 +39,7 @@ type Master struct {
 	operators, collectors *tokenSet
 	handler               http.Handler
 	api                   huma.API
+	limits                map[string]time.Duration // of operations that may last longer, by pattern
 	metrics               *metrics
 
 	// wake has the leader look at once, resolve has it look up logins at once; each holds at
@@ -241,7 +242,7 @@ func (m *Master) raised() []control.Condition {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var all []control.Condition
-	for _, part := range []string{"tokens", "keys", "lead", "plan", "resolve", "optout", "privacy"} {
+	for _, part := range []string{"tokens", "keys", "lead", "plan", "resolve", "optout", "privacy", "watch"} {
 		all = append(all, m.conditions[part]...)
 	}
 	return all
