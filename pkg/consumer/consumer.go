@@ -23,15 +23,19 @@ import (
 type Queue interface {
 	queue.Subscriber
 	queue.Publisher
+	// Depth is that of queue.Queue.
+	Depth(ctx context.Context, queue string) (int, error)
 }
 
 // The headers of a dead letter. A batch that is no batch is published as it came; a record that the
-// store refused, as a batch of one. Other headers of the message travel on.
+// store refused, as a batch of one; what a batch holds of a frozen event, as a batch. Other headers of
+// the message travel on.
 const (
 	HeaderReason = "reason" // why, as a sentence
+	HeaderCode   = "code"   // why, as one of the codes of a record.Letter
 	HeaderFailed = "failed" // when it failed first, RFC 3339, UTC
 	HeaderQueue  = "queue"  // the queue that it came from
-	HeaderRecord = "record" // the _id of the record; absent of a batch that could not be read
+	HeaderRecord = "record" // the _id of the record; absent of a batch
 	HeaderCount  = "count"  // how often it was dead-lettered, replays included
 )
 
@@ -57,6 +61,10 @@ type Config struct {
 	// StopTimeout is how long after the end of Run's context the deliveries in hand may take to be
 	// stored and acknowledged. What is not by then is delivered again, to someone. Default 10 s.
 	StopTimeout time.Duration
+	// Stall is how long the consumer may have work and acknowledge nothing, while nothing fails, until
+	// it is told as a condition and subscribes anew. It is doubled each time that this has not helped.
+	// Default 20 s.
+	Stall time.Duration
 	// Name names this consumer among all, lasting over restarts. Required.
 	Name string
 	// Node is the machine that it runs on. Default empty.
@@ -78,9 +86,11 @@ type Config struct {
 // finished:
 //
 //	gather                     write                         settle
-//	take deliveries, decode,   insert, unordered;            1. dead letters, confirmed
-//	up to MaxRecords           again and again while  ─────► 2. dirty marks
-//	as long as write is busy   the store is away             3. acknowledge
+//	take deliveries, decode,   gate, insert, unordered,      1. dead letters, confirmed
+//	up to MaxRecords           gate; again and again  ─────► 2. dirty marks
+//	as long as write is busy   while the store is away       3. acknowledge
+//
+// The gate keeps out what frozen events and forgotten people don't have any more.
 //
 // Acknowledging does not hold up what comes after: where the queue does not take it, it is tried
 // again beside the work on the next groups, of which there are no more than prefetch allows.
@@ -88,8 +98,12 @@ type Config struct {
 // A delivery is acknowledged only when every record of it is durable (new, or there before) or lies
 // confirmed among the dead letters, and every mark that it calls for is durable. Whatever fails
 // before is done again, by us or after redelivery by someone: each step can be repeated.
+//
+// Beside that every consumer is a clerk: it files the dead letters in the store and replays those
+// that somebody wants replayed. See clerk.
 type Consumer struct {
 	cfg     Config
+	writer  *writer
 	metrics *metrics
 	status  status
 	run     string
@@ -127,37 +141,84 @@ func New(cfg Config) (*Consumer, error) {
 	if cfg.StopTimeout == 0 {
 		cfg.StopTimeout = 10 * time.Second
 	}
-	if cfg.Grace < 0 || cfg.Skew < 0 || cfg.Prefetch < 0 || cfg.MaxRecords < 0 || cfg.StopTimeout < 0 {
-		return nil, errors.New("consumer: grace, skew, prefetch, max records and stop timeout must be above 0")
+	if cfg.Stall == 0 {
+		cfg.Stall = 20 * time.Second
+	}
+	if cfg.Grace < 0 || cfg.Skew < 0 || cfg.Prefetch < 0 || cfg.MaxRecords < 0 || cfg.StopTimeout < 0 || cfg.Stall < 0 {
+		return nil, errors.New("consumer: grace, skew, prefetch, max records, stop timeout and stall must be above 0")
 	}
 	m, err := newMetrics(cfg.Registerer)
 	if err != nil {
 		return nil, fmt.Errorf("consumer: register metrics: %w", err)
 	}
-	return &Consumer{cfg: cfg, metrics: m, run: rand.Text(), acks: make(chan struct{}, ackers)}, nil
+	c := &Consumer{
+		cfg: cfg, writer: newWriter(cfg.Store, cfg.Clock, cfg.Grace, cfg.Skew),
+		metrics: m, run: rand.Text(), acks: make(chan struct{}, ackers),
+	}
+	c.status.depth.Store(-1)
+	return c, nil
 }
 
 // Run consumes until the context ends; then it finishes what it holds, for StopTimeout at most, and
 // returns nil. It fails at once when the queue does not exist, and in the same time when the
 // subscription ends by itself.
 func (c *Consumer) Run(ctx context.Context) error {
+	beats, stopBeats := context.WithCancel(context.WithoutCancel(ctx))
+	desk, closeDesk := context.WithCancel(ctx)
+	var beside, clerks sync.WaitGroup
+	beside.Go(func() { c.announce(beats) })
+	beside.Go(func() { c.measure(beats) })
+	clerks.Go(func() { newClerk(c).run(desk) })
+	defer func() {
+		closeDesk()
+		clerks.Wait()
+		stopBeats()
+		beside.Wait()
+	}()
+	dog := &watchdog{consumer: c, patience: 1}
+	for {
+		err := c.consume(ctx, dog)
+		if !errors.Is(err, errStalled) {
+			return err
+		}
+	}
+}
+
+// consume works on one subscription until the context ends, or the watchdog finds that it stands
+// still.
+func (c *Consumer) consume(outer context.Context, dog *watchdog) error {
+	ctx, stall := context.WithCancelCause(outer)
+	defer stall(nil)
 	// The subscription outlives ctx: acknowledgements need it while the work in hand is finished.
 	work, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(nil)
-	deliveries, err := c.cfg.Queue.Subscribe(work, queue.Store, c.cfg.Prefetch)
-	if err != nil {
-		return fmt.Errorf("consume queue %q: %w", queue.Store, err)
-	}
 	finish := func() { time.AfterFunc(c.cfg.StopTimeout, func() { cancel(errStopTimeout) }) }
 	stop := context.AfterFunc(ctx, finish)
 	defer stop()
+	deliveries, err := c.cfg.Queue.Subscribe(work, queue.Store, c.cfg.Prefetch)
+	if err != nil {
+		if outer.Err() != nil {
+			return nil //nolint:nilerr // the end of ctx is no failure
+		}
+		return fmt.Errorf("consume queue %q: %w", queue.Store, err)
+	}
 
 	var (
 		wg      sync.WaitGroup
+		watch   sync.WaitGroup
 		groups  = make(chan *group)
 		written = make(chan *group)
 		ended   error
 	)
+	watched, unwatch := context.WithCancel(ctx)
+	defer watch.Wait()
+	defer unwatch()
+	watch.Go(func() {
+		if dog.watch(watched) {
+			stall(errStalled)
+			cancel(errStalled)
+		}
+	})
 	wg.Go(func() {
 		defer close(groups)
 		if ended = c.gather(ctx, deliveries, groups); ended != nil {
@@ -184,12 +245,11 @@ func (c *Consumer) Run(ctx context.Context) error {
 			wg.Go(func() { c.acknowledge(work, deliveries) })
 		}
 	})
-	beats, stopBeats := context.WithCancel(work)
-	var member sync.WaitGroup
-	member.Go(func() { c.announce(beats) })
 	wg.Wait()
-	stopBeats()
-	member.Wait()
+	if context.Cause(ctx) == errStalled && outer.Err() == nil { //nolint:errorlint // the cause is never wrapped
+		c.status.forget(conditionWaiting)
+		return errStalled
+	}
 	return ended
 }
 
@@ -198,6 +258,7 @@ var errStopTimeout = errors.New("the time to stop is over")
 // leave lets deliveries go without acknowledging them; the queue delivers them again when the
 // subscription ends.
 func (c *Consumer) leave(deliveries []queue.Delivery, err error) {
+	c.status.held.Add(-int64(len(deliveries)))
 	c.cfg.Logger.Warn("left batches unacknowledged; they are delivered again", "batches", len(deliveries), "err", err)
 }
 
@@ -206,9 +267,11 @@ type group struct {
 	deliveries []queue.Delivery
 	records    []record.Record
 	// origin[i] is the index in deliveries of records[i].
-	origin  []int
-	poison  []poison
-	results []store.Result
+	origin []int
+	poison []poison
+	// tried says that one of them was delivered before: some of its records may be stored.
+	tried bool
+	load  *load
 }
 
 // poison is a delivery that could not be decoded.
@@ -220,6 +283,7 @@ type poison struct {
 func (g *group) add(d queue.Delivery) {
 	i := len(g.deliveries)
 	g.deliveries = append(g.deliveries, d)
+	g.tried = g.tried || d.Redelivered
 	records, err := record.DecodeBatch(d.Body)
 	if err != nil {
 		g.poison = append(g.poison, poison{delivery: i, err: err})
@@ -255,7 +319,7 @@ func (c *Consumer) gather(ctx context.Context, deliveries <-chan queue.Delivery,
 				if !ok {
 					return c.subscriptionEnded(ctx, g, groups)
 				}
-				g.add(d)
+				c.take(g, d)
 				continue
 			default:
 			}
@@ -266,11 +330,16 @@ func (c *Consumer) gather(ctx context.Context, deliveries <-chan queue.Delivery,
 			if !ok {
 				return c.subscriptionEnded(ctx, g, groups)
 			}
-			g.add(d)
+			c.take(g, d)
 		case out <- g:
 			g = &group{}
 		}
 	}
+}
+
+func (c *Consumer) take(g *group, d queue.Delivery) {
+	c.status.held.Add(1)
+	g.add(d)
 }
 
 func (c *Consumer) subscriptionEnded(ctx context.Context, g *group, groups chan<- *group) error {
@@ -286,18 +355,13 @@ func (c *Consumer) subscriptionEnded(ctx context.Context, g *group, groups chan<
 // insert writes the records of a group. While the store can't say what became of them it tries
 // again, until ctx ends.
 func (c *Consumer) insert(ctx, work context.Context, g *group) error {
+	g.load = newLoad(g.records)
+	g.load.tried = g.tried
 	if len(g.records) == 0 {
 		return nil
 	}
 	start := time.Now()
-	err := c.retry(ctx, work, "store records", func() error {
-		var err error
-		g.results, err = c.cfg.Store.Insert(work, g.records)
-		if err == nil && len(g.results) != len(g.records) {
-			err = fmt.Errorf("%d results for %d records", len(g.results), len(g.records))
-		}
-		return err
-	})
+	err := c.retry(ctx, work, "store records", func() error { return c.writer.write(work, g.load) })
 	if err != nil {
 		return fmt.Errorf("store %d records: %w", len(g.records), err)
 	}
@@ -310,19 +374,16 @@ func (c *Consumer) insert(ctx, work context.Context, g *group) error {
 func (c *Consumer) count(g *group) {
 	var (
 		now      = c.cfg.Clock.Now()
-		outcomes [3]int64
+		outcomes = g.load.counts()
 		newest   time.Time
 		fresh    []record.Record
 	)
-	for i, r := range g.results {
+	for i, f := range g.load.fates {
 		rec := &g.records[i]
-		if int(r.Outcome) >= 0 && int(r.Outcome) < len(outcomes) {
-			outcomes[r.Outcome]++
-		}
 		if rec.Time.After(newest) {
 			newest = rec.Time
 		}
-		if r.Outcome != store.Inserted {
+		if f != inserted {
 			continue
 		}
 		if rec.Kind == record.KindMessage {
@@ -332,11 +393,14 @@ func (c *Consumer) count(g *group) {
 			fresh = append(fresh, *rec)
 		}
 	}
-	c.metrics.inserted.Add(float64(outcomes[store.Inserted]))
-	c.metrics.existed.Add(float64(outcomes[store.Existed]))
-	c.metrics.refused.Add(float64(outcomes[store.Refused]))
-	c.status.inserted.Add(outcomes[store.Inserted])
-	c.status.existed.Add(outcomes[store.Existed])
+	existed := outcomes[existed] + outcomes[known]
+	c.metrics.inserted.Add(float64(outcomes[inserted]))
+	c.metrics.existed.Add(float64(existed))
+	c.metrics.refused.Add(float64(outcomes[refused]))
+	c.metrics.frozen.Add(float64(outcomes[frozen]))
+	c.metrics.forgotten.Add(float64(outcomes[forgotten]))
+	c.status.inserted.Add(int64(outcomes[inserted]))
+	c.status.existed.Add(int64(existed))
 	c.status.lag.Store(int64(max(0, now.Sub(newest))))
 	if len(fresh) > 0 {
 		c.cfg.Stored(fresh)

@@ -376,34 +376,44 @@ func TestDeadLetters(t *testing.T) {
 	if n := count(t, f.store, store.Records); n != 2 {
 		t.Errorf("%d records, want the two mates", n)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	letters, err := f.queue.Subscribe(ctx, queue.Dead, 10)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for range 2 {
-		d := <-letters
-		h := d.Headers
-		if _, err := time.Parse(time.RFC3339, h[consumer.HeaderFailed]); err != nil || h[consumer.HeaderQueue] != queue.Store {
-			t.Errorf("headers %v", h)
+	for _, l := range letters(t, f.store, 2) {
+		if l.Queue != queue.Store || l.State != record.LetterDead || l.Time.IsZero() {
+			t.Errorf("letter %+v", l)
 		}
-		if d.ID == "poison" {
-			if string(d.Body) != "no batch" || h[consumer.HeaderCount] != "3" || h[consumer.HeaderFailed] != "2026-09-04T10:00:00Z" ||
-				!strings.Contains(h[consumer.HeaderReason], "invalid batch") {
-				t.Errorf("poison %q %v", d.Body, h)
+		if l.Message == "poison" {
+			if string(l.Body) != "no batch" || l.Count != 3 || !l.First.Equal(time.Date(2026, 9, 4, 10, 0, 0, 0, time.UTC)) ||
+				!strings.Contains(l.Reason, "invalid batch") || l.Code != record.CodeUnreadable || l.Records != 0 {
+				t.Errorf("poison %+v", l)
 			}
 			continue
 		}
-		records, err := record.DecodeBatch(d.Body)
-		if err != nil || len(records) != 1 || records[0].ID != refused.ID {
+		records, err := record.DecodeBatch(l.Body)
+		if err != nil || len(records) != 1 || records[0].ID != refused.ID || l.Records != 1 {
 			t.Errorf("records %v, err %v", records, err)
 		}
-		if h[consumer.HeaderRecord] != refused.ID || h[consumer.HeaderCount] != "1" || h["collector"] != "a" ||
-			h[consumer.HeaderReason] != "key too large" {
-			t.Errorf("headers %v", h)
+		if l.Record != refused.ID || l.Count != 1 || l.Headers["collector"] != "a" || l.Reason != "key too large" ||
+			l.Code != record.CodeRefused || l.Event != event || l.Channel != "2" || l.Kind != record.KindMessage {
+			t.Errorf("letter %+v", l)
 		}
 	}
+}
+
+// letters waits until so many dead letters are filed and none is in the queue.
+func letters(tb testing.TB, s store.Store, n int) []record.Letter {
+	tb.Helper()
+	eventually(tb, fmt.Sprintf("%d letters are filed", n), func() bool { return count(tb, s, store.Letters) == n })
+	var out []record.Letter
+	for raw, err := range s.Find(tb.Context(), store.Query{Collection: store.Letters}) {
+		if err != nil {
+			tb.Fatal(err)
+		}
+		var l record.Letter
+		if err := bson.Unmarshal(raw, &l); err != nil {
+			tb.Fatal(err)
+		}
+		out = append(out, l)
+	}
+	return out
 }
 
 // stubborn is a queue that fails to take acknowledgements, and what is too large for its dead letters.
@@ -599,29 +609,23 @@ func TestLargeDeadLetters(t *testing.T) {
 			b.ID = "b"
 			publish(t, f.queue, b, poison)
 			eventually(t, "both are acknowledged", func() bool { return depth(t, f.queue, queue.Store) == 0 })
-			letters, err := f.queue.Subscribe(t.Context(), queue.Dead, 10)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for range 2 {
-				d := <-letters
-				h := d.Headers
-				if h[consumer.HeaderCount] != "1" || h[consumer.HeaderReason] == "" || h[consumer.HeaderQueue] != queue.Store {
-					t.Errorf("headers %v", h)
+			for _, l := range letters(t, f.store, 2) {
+				if l.Count != 1 || l.Reason == "" || l.Queue != queue.Store || l.Code == "" {
+					t.Errorf("letter %+v", l)
 				}
 				switch {
 				case largest > 0:
-					if len(d.Body) > 0 {
-						t.Errorf("a body of %d bytes", len(d.Body))
+					if len(l.Body) > 0 {
+						t.Errorf("a body of %d bytes", len(l.Body))
 					}
-				case d.ID == "poison":
-					if string(d.Body) != "no batch" || h["collector"] != "a" || h["padding"] != "" {
-						t.Errorf("poison %q, collector %q, %d bytes of padding", d.Body, h["collector"], len(h["padding"]))
+				case l.Message == "poison":
+					if string(l.Body) != "no batch" || l.Headers["collector"] != "a" || l.Headers["padding"] != "" {
+						t.Errorf("poison %q, collector %q, %d bytes of padding", l.Body, l.Headers["collector"], len(l.Headers["padding"]))
 					}
 				default:
-					records, err := record.DecodeBatch(d.Body)
-					if err != nil || len(records) != 1 || records[0].ID != r.ID || h[consumer.HeaderRecord] != r.ID {
-						t.Errorf("records %v, err %v, headers %v", records, err, h)
+					records, err := record.DecodeBatch(l.Body)
+					if err != nil || len(records) != 1 || records[0].ID != r.ID || l.Record != r.ID {
+						t.Errorf("records %v, err %v, record %s", records, err, l.Record)
 					}
 				}
 			}

@@ -12,7 +12,6 @@ import (
 
 	"github.com/tungstene/tungstene/pkg/queue"
 	"github.com/tungstene/tungstene/pkg/record"
-	"github.com/tungstene/tungstene/pkg/store"
 )
 
 // Bounds of a dead letter's parts, so that it fits into every queue.
@@ -27,6 +26,7 @@ type letter struct {
 	body   []byte
 	came   map[string]string // the headers of the message that it was in
 	reason string
+	code   string
 	record string // the _id of the record, if it is of one
 }
 
@@ -90,27 +90,47 @@ func (c *Consumer) letters(g *group) []letter {
 	for _, p := range g.poison {
 		d := &g.deliveries[p.delivery]
 		c.cfg.Logger.Error("a batch can't be read; it goes to the dead letters", "message", d.ID, "err", p.err)
-		out = append(out, letter{id: d.ID, body: d.Body, came: d.Headers, reason: p.err.Error()})
+		out = append(out, letter{id: d.ID, body: d.Body, came: d.Headers, reason: p.err.Error(), code: record.CodeUnreadable})
 	}
-	for i, r := range g.results {
-		if r.Outcome != store.Refused {
-			continue
+	for i := 0; i < len(g.load.fates); i++ {
+		switch g.load.fates[i] {
+		case refused:
+			rec, why := &g.records[i], g.load.reasons[i]
+			c.cfg.Logger.Error("the store refuses a record; it goes to the dead letters",
+				"event", rec.Event, "channel", rec.Channel, "record", rec.ID, "err", why)
+			out = append(out, newLetter(&g.deliveries[g.origin[i]], why.Error(), record.CodeRefused, g.records[i:i+1]))
+		case frozen:
+			// What a batch holds of the event is one letter.
+			first := i
+			for i+1 < len(g.records) && g.load.fates[i+1] == frozen &&
+				g.origin[i+1] == g.origin[first] && g.records[i+1].Event == g.records[first].Event {
+				i++
+			}
+			event := g.records[first].Event
+			c.cfg.Logger.Warn("records of a frozen event go to the dead letters", "event", event, "records", i+1-first)
+			out = append(out, newLetter(&g.deliveries[g.origin[first]],
+				fmt.Sprintf("event %s is frozen: it takes no more records", event), record.CodeFrozen, g.records[first:i+1]))
+		default: // stored, or not to be kept
 		}
-		rec, why := g.records[i], r.Err
-		if why == nil {
-			why = errors.New("the store refused the document")
-		}
-		c.cfg.Logger.Error("the store refuses a record; it goes to the dead letters",
-			"event", rec.Event, "channel", rec.Channel, "record", rec.ID, "err", why)
-		reason := why.Error()
-		body, err := record.EncodeBatch([]record.Record{rec}, record.None)
-		if err != nil {
-			body = rec.Doc // as it came: of no use to replay, but nothing is lost
-			reason = fmt.Sprintf("%s; its document alone, for it can't be made a batch: %v", reason, err)
-		}
-		out = append(out, letter{id: rec.ID, body: body, came: g.deliveries[g.origin[i]].Headers, reason: reason, record: rec.ID})
 	}
 	return out
+}
+
+// newLetter makes a letter of records that came in one delivery.
+func newLetter(d *queue.Delivery, reason, code string, records []record.Record) letter {
+	l := letter{id: d.ID, came: d.Headers, reason: reason, code: code}
+	if len(records) == 1 {
+		l.id, l.record = records[0].ID, records[0].ID
+	}
+	var err error
+	if l.body, err = record.EncodeBatch(records, record.None); err != nil {
+		// As they came: of no use to replay, but nothing is lost.
+		for i := range records {
+			l.body = append(l.body, records[i].Doc...)
+		}
+		l.reason = fmt.Sprintf("%s; documents alone, for they can't be made a batch: %v", reason, err)
+	}
+	return l
 }
 
 // message makes a message that holds to the bounds of every queue, and reports whether something of
@@ -156,6 +176,7 @@ func (l *letter) stub() queue.Message {
 func (l *letter) headers(reason string) map[string]string {
 	h := map[string]string{
 		HeaderReason: cutText(reason, maxReasonBytes),
+		HeaderCode:   l.code,
 		HeaderFailed: l.came[HeaderFailed],
 		HeaderQueue:  cutText(l.came[HeaderQueue], maxHeaderBytes),
 	}

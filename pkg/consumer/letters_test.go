@@ -18,7 +18,7 @@ func TestLettersFit(t *testing.T) {
 		return strings.Repeat(s, rapid.SampledFrom([]int{1, 7, 300, 40_000}).Draw(t, label+" times"))
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		l := letter{id: text(t, "id"), reason: text(t, "reason"), record: text(t, "record"), came: map[string]string{}}
+		l := letter{id: text(t, "id"), reason: text(t, "reason"), code: "refused", record: text(t, "record"), came: map[string]string{}}
 		for _, name := range []string{HeaderFailed, HeaderQueue, HeaderCount, HeaderRecord, HeaderReason, "a", text(t, "name")} {
 			if rapid.Bool().Draw(t, "came") {
 				l.came[name] = text(t, "header")
@@ -50,7 +50,7 @@ func others(came map[string]string) int {
 	n := 0
 	for name := range came {
 		switch name {
-		case HeaderFailed, HeaderQueue, HeaderCount, HeaderRecord, HeaderReason:
+		case HeaderCode, HeaderFailed, HeaderQueue, HeaderCount, HeaderRecord, HeaderReason:
 		default:
 			n++
 		}

@@ -2,17 +2,13 @@ package consumer
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	mathrand "math/rand/v2"
 	"sync"
 	"time"
 
-	"go.mongodb.org/mongo-driver/v2/bson"
-
 	"github.com/tungstene/tungstene/pkg/queue"
-	"github.com/tungstene/tungstene/pkg/record"
 	"github.com/tungstene/tungstene/pkg/store"
 )
 
@@ -24,49 +20,13 @@ func (c *Consumer) settle(ctx, work context.Context, g *group) error {
 	return c.mark(ctx, work, g)
 }
 
-// mark writes a fresh dirty mark for every minute of the group's records that count, new ones or not,
-// that is closed or about to be. The time is judged here, after the insert: a record that was stored while
-// its minute was surely open is seen by the scan that closes it. Records that were there before
-// count as well: whoever stored them may have died before it could mark.
+// mark writes the dirty marks that a group's records call for.
 func (c *Consumer) mark(ctx, work context.Context, g *group) error {
-	type key struct {
-		event  string
-		minute int64
+	docs, err := c.writer.marks(g.load)
+	if err != nil || len(docs) == 0 {
+		return err
 	}
-	var (
-		now   = c.cfg.Clock.Now()
-		dirty = map[key]struct{}{}
-		last  key
-		docs  []store.Doc
-	)
-	for i, r := range g.results {
-		if r.Outcome == store.Refused {
-			continue
-		}
-		rec := &g.records[i]
-		if !rec.Kind.Counted() {
-			continue // the minute's documents stay the same
-		}
-		k := key{event: rec.Event, minute: record.Minute(rec.Time).Unix()}
-		if k == last {
-			continue // batches are mostly of one minute
-		}
-		last = k
-		if _, ok := dirty[k]; ok || !due(record.Minute(rec.Time), now, c.cfg.Grace, c.cfg.Skew) {
-			continue
-		}
-		dirty[k] = struct{}{}
-		m := record.NewMark(rec.Event, rec.Time, rand.Text())
-		raw, err := bson.Marshal(m)
-		if err != nil {
-			return fmt.Errorf("encode mark %s: %w", m.ID, err)
-		}
-		docs = append(docs, store.Doc{ID: m.ID, Raw: raw})
-	}
-	if len(docs) == 0 {
-		return nil
-	}
-	err := c.retry(ctx, work, "write dirty marks", func() error {
+	err = c.retry(ctx, work, "write dirty marks", func() error {
 		return c.cfg.Store.Put(work, store.Marks, docs)
 	})
 	if err != nil {
@@ -114,9 +74,10 @@ func (c *Consumer) tell(work context.Context, deliveries []queue.Delivery) (agai
 		switch {
 		case err == nil:
 			c.metrics.batches.Inc()
-			c.status.batches.Add(1)
+			c.status.acknowledged(time.Now())
 		case errors.Is(err, queue.ErrStale), errors.Is(err, queue.ErrClosed):
 			c.metrics.stale.Inc()
+			c.status.held.Add(-1)
 		default:
 			again, failed = append(again, deliveries[i]), err
 		}
@@ -146,7 +107,7 @@ func (c *Consumer) retry(ctx, work context.Context, what string, f func() error)
 		err := f()
 		if err == nil {
 			if !began.IsZero() {
-				c.status.recovered(what)
+				c.status.recovered(conditionWaiting, what)
 				c.cfg.Logger.Info("works again", "what", what, "after", time.Since(began))
 			}
 			return nil
@@ -155,7 +116,7 @@ func (c *Consumer) retry(ctx, work context.Context, what string, f func() error)
 			return err
 		}
 		if f := (final{}); errors.As(err, &f) {
-			c.status.recovered(what) // whoever called goes on
+			c.status.recovered(conditionWaiting, what) // whoever called goes on
 			return f.error
 		}
 		c.metrics.retries.Inc()
@@ -163,7 +124,8 @@ func (c *Consumer) retry(ctx, work context.Context, what string, f func() error)
 			began = time.Now()
 			c.cfg.Logger.Error("consuming waits and tries again", "what", what, "err", err)
 		}
-		c.status.failing(began, what, err)
+		c.status.failing(conditionWaiting, what, began, fmt.Sprintf(
+			"Consuming waits because it cannot %s (%v); it goes on by itself. Check the store and the queue.", what, err))
 		timer := time.NewTimer(pause/2 + mathrand.N(pause/2))
 		select {
 		case <-timer.C:

@@ -1,8 +1,8 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -21,44 +21,81 @@ const (
 	rateWindow = 10 * time.Second
 )
 
+// The names of conditions.
+const (
+	conditionWaiting = "consumer-waiting"
+	conditionStalled = "consumer-stalled"
+	conditionLetters = "dead-letters"
+	conditionClerk   = "letters-waiting"
+)
+
 // status is what the member document tells.
 type status struct {
 	batches, inserted, existed, dead, marks atomic.Int64
+	filed, replayed, letters                atomic.Int64
+	held, depth                             atomic.Int64
 	lag                                     atomic.Int64 // nanoseconds
+	acked                                   atomic.Int64 // Unix milliseconds; 0: never
 
-	mu      sync.Mutex
-	waiting map[string]control.Condition // by what can't be done
+	mu         sync.Mutex
+	conditions map[subject]control.Condition
 }
 
-func (s *status) failing(since time.Time, what string, err error) {
+// subject is what a condition is about.
+type subject struct{ name, subject string }
+
+// acknowledged takes note of an acknowledgement.
+func (s *status) acknowledged(at time.Time) {
+	s.batches.Add(1)
+	s.held.Add(-1)
+	s.acked.Store(at.UnixMilli())
+}
+
+// failing raises, or renews, a condition.
+func (s *status) failing(name, what string, since time.Time, detail string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.waiting == nil {
-		s.waiting = map[string]control.Condition{}
+	if s.conditions == nil {
+		s.conditions = map[subject]control.Condition{}
 	}
-	if before, ok := s.waiting[what]; ok && before.Since.Before(since) {
+	if before, ok := s.conditions[subject{name, what}]; ok && before.Since.Before(since) {
 		since = before.Since // of another group, which waits for longer
 	}
-	s.waiting[what] = control.Condition{
-		Name: "consumer-waiting", Subject: what, Since: since.UTC(),
-		Detail: fmt.Sprintf("Consuming waits because it cannot %s (%v); it goes on by itself. Check the store and the queue.", what, err),
-	}
+	s.conditions[subject{name, what}] = control.Condition{Name: name, Subject: what, Since: since.UTC(), Detail: detail}
 }
 
-func (s *status) recovered(what string) {
+// recovered takes a condition away.
+func (s *status) recovered(name, what string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.waiting, what)
+	delete(s.conditions, subject{name, what})
 }
 
-func (s *status) conditions() []control.Condition {
+// forget takes away all conditions of a name.
+func (s *status) forget(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var out []control.Condition
-	for _, what := range slices.Sorted(maps.Keys(s.waiting)) {
-		out = append(out, s.waiting[what])
+	maps.DeleteFunc(s.conditions, func(k subject, _ control.Condition) bool { return k.name == name })
+}
+
+// has reports whether there is a condition of a name.
+func (s *status) has(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for k := range s.conditions {
+		if k.name == name {
+			return true
+		}
 	}
-	return out
+	return false
+}
+
+func (s *status) list() []control.Condition {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.SortedFunc(maps.Values(s.conditions), func(a, b control.Condition) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Subject, b.Subject))
+	})
 }
 
 // announce writes the member document every two seconds until the context ends, and once more then.
@@ -89,12 +126,19 @@ func (c *Consumer) announce(ctx context.Context) {
 		m := control.Member{
 			ID: control.RoleConsumer + "/" + c.cfg.Name, Role: control.RoleConsumer, Name: c.cfg.Name, Node: c.cfg.Node,
 			Run: c.run, Version: c.cfg.Version, Started: started.UTC(), Seen: now.UTC(), Beat: beat,
-			Conditions: c.status.conditions(),
+			Conditions: c.status.list(),
 			Consumer: &control.ConsumerStatus{
 				Batches: c.status.batches.Load(), Inserted: c.status.inserted.Load(), Existed: c.status.existed.Load(),
 				Dead: c.status.dead.Load(), Marks: c.status.marks.Load(), Rate: rate, Lag: time.Duration(c.status.lag.Load()),
+				Held: int(c.status.held.Load()), Depth: int(c.status.depth.Load()),
+				Filed: c.status.filed.Load(), Replayed: c.status.replayed.Load(), Letters: int(c.status.letters.Load()),
 			},
 		}
+		if at := c.status.acked.Load(); at != 0 {
+			m.Consumer.Acked = time.UnixMilli(at).UTC()
+		}
+		c.metrics.held.Set(float64(m.Consumer.Held))
+		c.metrics.depth.Set(float64(m.Consumer.Depth))
 		raw, err := bson.Marshal(m)
 		if err == nil {
 			ctx, cancel := context.WithTimeout(ctx, beatEvery)

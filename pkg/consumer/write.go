@@ -119,7 +119,7 @@ func (w *writer) admit(ctx context.Context, l *load, seen map[string]standing) e
 			event = r.Event
 		}
 		if len(s.people) > 0 {
-			if err := w.redact(ctx, l, i, s, l.tried); err != nil {
+			if err := w.redact(ctx, l, i, s, l.tried && !s.frozen); err != nil {
 				return err
 			}
 		}
@@ -138,15 +138,19 @@ func (w *writer) admit(ctx context.Context, l *load, seen map[string]standing) e
 	return nil
 }
 
-// redact takes the forgotten out of a record, and the record out of the store where it is there or
-// may be.
+// redact takes the forgotten out of a record, and the record out of the store where it may be there
+// in the form that it came in. What is stored without them already is left alone.
 func (w *writer) redact(ctx context.Context, l *load, i int, s standing, stored bool) error {
 	out, what := record.Redact(l.records[i], s.forgotten)
 	if what == record.Kept {
 		return nil
 	}
 	if stored {
-		if err := w.undo(ctx, l, i); err != nil {
+		there, err := w.mentions(ctx, l.records[i].ID, s)
+		if err == nil && there {
+			err = w.undo(ctx, l, i)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -160,6 +164,23 @@ func (w *writer) redact(ctx context.Context, l *load, i int, s standing, stored 
 	}
 	l.redacted[i] = struct{}{}
 	return nil
+}
+
+// mentions reports whether a stored record speaks of the forgotten.
+func (w *writer) mentions(ctx context.Context, id string, s standing) (bool, error) {
+	raw, err := w.store.Get(ctx, store.Records, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for record %s: %w", id, err)
+	}
+	r, err := record.Parse(raw)
+	if err != nil {
+		return false, fmt.Errorf("read record %s: %w", id, err)
+	}
+	_, what := record.Redact(r, s.forgotten)
+	return what != record.Kept, nil
 }
 
 // undo deletes a record that should not be stored. Its minute is marked before, lest we die in

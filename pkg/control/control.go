@@ -198,6 +198,12 @@ type ConsumerStatus struct {
 	Held  int       `bson:"held"  json:"held"`
 	Depth int       `bson:"depth" json:"depth"`
 	Acked time.Time `bson:"acked" json:"acked"`
+	// Filed counts the dead letters that it took out of their queue and filed in the store, Replayed
+	// those that it put back into the queue "store". Letters is how many are filed, counted up to
+	// 10,000.
+	Filed    int64 `bson:"filed"    json:"filed"`
+	Replayed int64 `bson:"replayed" json:"replayed"`
+	Letters  int   `bson:"letters"  json:"letters"`
 }
 
 // RollupStatus is how a rollup is doing.
