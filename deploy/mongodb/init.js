@@ -9,44 +9,78 @@
 
 const fs = require('fs');
 
-const database = 'tungstene';
-const all = { db: database, collection: '' };
-
-// A privilege on some collections of the database.
-const on = (collections, actions) =>
-  collections.map((collection) => ({ resource: { db: database, collection }, actions }));
-
-const roles = [
-  {
-    // A master reads everything, for the status page, and writes the state of the control plane. Like
-    // every role it declares the indexes at its start. Its readiness check deletes from progress a
-    // document that is not there.
-    role: 'tungsteneMaster',
-    privileges: [
-      { resource: all, actions: ['find', 'listCollections', 'listIndexes', 'createCollection', 'createIndex'] },
-      ...on(['events', 'channels', 'assignments', 'members', 'leases'], ['insert', 'update', 'remove']),
-      ...on(['progress'], ['remove']),
-    ],
-  },
-  {
-    // An analyst reads what was collected and counted, and nothing of how it is run.
-    role: 'tungsteneAnalyst',
-    privileges: [
-      { resource: all, actions: ['listCollections'] },
-      ...on(
-        ['records', 'minutes', 'hours', 'totals', 'events', 'channels', 'progress'],
-        ['find', 'listIndexes', 'collStats'],
-      ),
-    ],
-  },
-];
-
-const users = [
-  { user: 'root', roles: [{ role: 'root', db: 'admin' }] },
-  { user: 'master', roles: [{ role: 'tungsteneMaster', db: 'admin' }] },
-  { user: 'consumer', roles: [{ role: 'readWrite', db: database }] },
-  { user: 'analyst', roles: [{ role: 'tungsteneAnalyst', db: 'admin' }] },
-];
+// The rights of pkg/store/mongo/permissions.go, as 'tungstene permissions show --database --json'
+// prints them; a test holds the two equal. "password" names the file in /run/secrets.
+const rights = /* rights */ {
+  "roles": [
+    {
+      "role": "tungsteneMaster",
+      "does": "events, channels, assignments, members, leases and the state documents of repair and privacy; records that are uploaded and their marks; the readiness check removes from progress what is not there",
+      "privileges": [
+        { "resource": { "db": "tungstene", "collection": "" }, "actions": ["find", "listCollections", "listIndexes", "createCollection", "createIndex"] },
+        { "resource": { "db": "tungstene", "collection": "events" }, "actions": ["insert", "update", "remove"] },
+        { "resource": { "db": "tungstene", "collection": "channels" }, "actions": ["insert", "update", "remove"] },
+        { "resource": { "db": "tungstene", "collection": "assignments" }, "actions": ["insert", "update", "remove"] },
+        { "resource": { "db": "tungstene", "collection": "members" }, "actions": ["insert", "update", "remove"] },
+        { "resource": { "db": "tungstene", "collection": "leases" }, "actions": ["insert", "update", "remove"] },
+        { "resource": { "db": "tungstene", "collection": "marks" }, "actions": ["insert", "update", "remove"] },
+        { "resource": { "db": "tungstene", "collection": "letters" }, "actions": ["insert", "update", "remove"] },
+        { "resource": { "db": "tungstene", "collection": "tombstones" }, "actions": ["insert", "update", "remove"] },
+        { "resource": { "db": "tungstene", "collection": "manifests" }, "actions": ["insert", "update", "remove"] },
+        { "resource": { "db": "tungstene", "collection": "drains" }, "actions": ["insert", "update", "remove"] },
+        { "resource": { "db": "tungstene", "collection": "records" }, "actions": ["insert", "remove"] },
+        { "resource": { "db": "tungstene", "collection": "progress" }, "actions": ["remove"] }
+      ]
+    },
+    {
+      "role": "tungsteneConsumer",
+      "does": "stores, counts, erases and freezes; the control plane's own (channels, assignments, drains) is only read",
+      "privileges": [
+        { "resource": { "db": "tungstene", "collection": "" }, "actions": ["find", "listCollections", "listIndexes", "createCollection", "createIndex"] },
+        { "resource": { "db": "tungstene", "collection": "records" }, "actions": ["insert", "update", "remove"] },
+        { "resource": { "db": "tungstene", "collection": "minutes" }, "actions": ["insert", "update", "remove"] },
+        { "resource": { "db": "tungstene", "collection": "hours" }, "actions": ["insert", "update", "remove"] },
+        { "resource": { "db": "tungstene", "collection": "totals" }, "actions": ["insert", "update", "remove"] },
+        { "resource": { "db": "tungstene", "collection": "marks" }, "actions": ["insert", "update", "remove"] },
+        { "resource": { "db": "tungstene", "collection": "progress" }, "actions": ["insert", "update", "remove"] },
+        { "resource": { "db": "tungstene", "collection": "members" }, "actions": ["insert", "update", "remove"] },
+        { "resource": { "db": "tungstene", "collection": "leases" }, "actions": ["insert", "update", "remove"] },
+        { "resource": { "db": "tungstene", "collection": "letters" }, "actions": ["insert", "update", "remove"] },
+        { "resource": { "db": "tungstene", "collection": "tombstones" }, "actions": ["insert", "update", "remove"] },
+        { "resource": { "db": "tungstene", "collection": "manifests" }, "actions": ["insert", "update", "remove"] },
+        { "resource": { "db": "tungstene", "collection": "events" }, "actions": ["insert", "update"] }
+      ]
+    },
+    {
+      "role": "tungsteneAnalyst",
+      "does": "reads what was collected and counted, and nothing of how it is run",
+      "privileges": [
+        { "resource": { "db": "tungstene", "collection": "" }, "actions": ["listCollections"] },
+        { "resource": { "db": "tungstene", "collection": "records" }, "actions": ["find", "listIndexes", "collStats"] },
+        { "resource": { "db": "tungstene", "collection": "minutes" }, "actions": ["find", "listIndexes", "collStats"] },
+        { "resource": { "db": "tungstene", "collection": "hours" }, "actions": ["find", "listIndexes", "collStats"] },
+        { "resource": { "db": "tungstene", "collection": "totals" }, "actions": ["find", "listIndexes", "collStats"] },
+        { "resource": { "db": "tungstene", "collection": "events" }, "actions": ["find", "listIndexes", "collStats"] },
+        { "resource": { "db": "tungstene", "collection": "channels" }, "actions": ["find", "listIndexes", "collStats"] },
+        { "resource": { "db": "tungstene", "collection": "progress" }, "actions": ["find", "listIndexes", "collStats"] },
+        { "resource": { "db": "tungstene", "collection": "manifests" }, "actions": ["find", "listIndexes", "collStats"] }
+      ]
+    },
+    {
+      "role": "tungsteneOperator",
+      "does": "the tool on an operator's machine (verify, reconcile, manifest check): reads all, writes nothing",
+      "privileges": [
+        { "resource": { "db": "tungstene", "collection": "" }, "actions": ["find", "listCollections", "listIndexes", "collStats"] }
+      ]
+    }
+  ],
+  "users": [
+    { "user": "master", "role": "tungsteneMaster", "password": "master" },
+    { "user": "consumer", "role": "tungsteneConsumer", "password": "consumer" },
+    { "user": "analyst", "role": "tungsteneAnalyst", "password": "analyst" },
+    { "user": "operator", "role": "tungsteneOperator", "password": "operator" }
+  ]
+} /* end of rights */;
 
 const password = (user) => fs.readFileSync(`/run/secrets/mongodb-${user}`, 'utf8').trim();
 
@@ -72,7 +106,7 @@ try {
   login();
 } catch (first) {
   try {
-    admin.runCommand({ createUser: 'root', pwd: password('root'), roles: users[0].roles });
+    admin.runCommand({ createUser: 'root', pwd: password('root'), roles: [{ role: 'root', db: 'admin' }] });
   } catch (second) {
     throw new Error(
       `root can't log in (${first.message}) and is not new (${second.message}): ` +
@@ -83,12 +117,14 @@ try {
   print('the user root is made');
 }
 
-for (const { role, privileges } of roles) {
+for (const { role, privileges } of rights.roles) {
   const known = admin.runCommand({ rolesInfo: { role, db: 'admin' } }).roles.length > 0;
   admin.runCommand({ [known ? 'updateRole' : 'createRole']: role, privileges, roles: [] });
 }
-for (const { user, roles: granted } of users) {
+for (const { user, role, password: whose } of rights.users) {
   const known = admin.runCommand({ usersInfo: { user, db: 'admin' } }).users.length > 0;
-  admin.runCommand({ [known ? 'updateUser' : 'createUser']: user, pwd: password(user), roles: granted });
+  admin.runCommand({
+    [known ? 'updateUser' : 'createUser']: user, pwd: password(whose), roles: [{ role, db: 'admin' }],
+  });
 }
-print(`users: ${users.map((u) => u.user).join(', ')}`);
+print(`users: ${rights.users.map((u) => u.user).join(', ')}`);

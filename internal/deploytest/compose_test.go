@@ -5,13 +5,15 @@ package deploytest
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"io"
-	"maps"
 	"net"
 	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -21,8 +23,9 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 
 	"github.com/tungstene/tungstene/pkg/app"
+	"github.com/tungstene/tungstene/pkg/queue/rabbit"
 	"github.com/tungstene/tungstene/pkg/sim"
-	"github.com/tungstene/tungstene/pkg/store"
+	"github.com/tungstene/tungstene/pkg/store/mongo"
 )
 
 const ourUser = "65532:65532"
@@ -384,12 +387,17 @@ func checkConfig(t *testing.T, shape string, s types.ServiceConfig, cfg app.Conf
 	case "master", "collector", "consumer":
 		is("name", cfg.Name, s.Name)
 		is("node", cfg.Node, "host-1")
-		is("queue.user", cfg.Queue.User, role)
-	case "declare":
-		is("queue.user", cfg.Queue.User, role)
 	}
-	if role == "master" || role == "consumer" {
-		is("store.user", cfg.Store.User, role)
+	if user, ok := map[string]string{
+		"master": rabbit.RoleMonitor, "collector": rabbit.RoleCollector, "consumer": rabbit.RoleConsumer,
+		"declare": rabbit.RoleDeclarer, "tool": rabbit.RoleMonitor,
+	}[role]; ok {
+		is("queue.user", cfg.Queue.User, user)
+		is("the secret of queue.user", sourceOf(s, "queue-password"), "rabbitmq-"+user)
+	}
+	if user, ok := map[string]string{"master": mongo.RoleMaster, "consumer": mongo.RoleConsumer, "tool": mongo.RoleOperator}[role]; ok {
+		is("store.user", cfg.Store.User, user)
+		is("the secret of store.user", sourceOf(s, "store-password"), "mongodb-"+user)
 	}
 	if role == "master" && !slices.ContainsFunc(s.Volumes, func(v types.ServiceVolumeConfig) bool {
 		return v.Source == "keys" && v.Target == cfg.Master.KeysDir
@@ -452,51 +460,94 @@ func TestDemoChannels(t *testing.T) {
 	}
 }
 
-// The rights in the database name collections that there are.
-func TestMongoCollections(t *testing.T) {
-	script := read(t, "deploy/mongodb/init.js")
-	lists := regexp.MustCompile(`on\(\s*\[([^\]]*)\]`).FindAllStringSubmatch(script, -1)
-	if len(lists) < 3 {
-		t.Fatalf("%d lists of collections in deploy/mongodb/init.js", len(lists))
-	}
-	for _, l := range lists {
-		for _, m := range regexp.MustCompile(`'([^']*)'`).FindAllStringSubmatch(l[1], -1) {
-			if !slices.Contains(store.Collections(), store.Collection(m[1])) {
-				t.Errorf("deploy/mongodb/init.js: no collection %q", m[1])
-			}
+// sourceOf is the secret that a service sees under a name.
+func sourceOf(s types.ServiceConfig, target string) string {
+	for _, sec := range s.Secrets {
+		if sec.Target == target {
+			return sec.Source
 		}
 	}
-	// A master may write what its code writes. Elections write leases; pseudonym keys are in files.
-	granted := map[string]bool{}
-	for _, m := range regexp.MustCompile(`'([^']*)'`).FindAllStringSubmatch(lists[0][1], -1) {
-		granted[strings.ToLower(m[1])] = true
-	}
-	writes := regexp.MustCompile(`(?:setDoc|Put|PutFenced|DeleteIf|CompareAndSet)\(ctx, store\.([A-Z][a-z]+)`)
-	files, err := filepath.Glob(filepath.Join(root(t), "pkg", "master", "*.go"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	written := map[string]bool{"leases": true}
-	for _, file := range files {
-		if strings.HasSuffix(file, "_test.go") {
-			continue
-		}
-		b, err := os.ReadFile(file)
+	return ""
+}
+
+// The rights that are loaded at the start are those of the code.
+func TestRightsAreTheCodes(t *testing.T) {
+	equal := func(file, command, text string, code any) {
+		t.Helper()
+		b, err := json.Marshal(code)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, m := range writes.FindAllStringSubmatch(string(b), -1) {
-			written[strings.ToLower(m[1])] = true
+		var is, want any
+		if err := errors.Join(json.Unmarshal([]byte(text), &is), json.Unmarshal(b, &want)); err != nil {
+			t.Fatalf("%s: %v", file, err)
+		}
+		if !reflect.DeepEqual(is, want) {
+			t.Errorf("%s is not what '%s' prints", file, command)
 		}
 	}
-	if !maps.Equal(granted, written) {
-		t.Errorf("deploy/mongodb/init.js lets a master write %v, its code writes %v", granted, written)
+	equal("deploy/rabbitmq/20-permissions.json", "tungstene permissions show --broker --json",
+		read(t, "deploy/rabbitmq/20-permissions.json"), rabbit.Grant{MaxBytes: rabbit.DefaultMaxBytes}.Definitions(4))
+	script := read(t, "deploy/mongodb/init.js")
+	_, text, _ := strings.Cut(script, "/* rights */")
+	text, _, ok := strings.Cut(text, "/* end of rights */")
+	if !ok {
+		t.Fatal("deploy/mongodb/init.js has no rights")
 	}
-	p := shapes(t)[0].project.Services["mongodb-init"]
-	for _, user := range []string{"root", "master", "consumer", "analyst"} {
-		if !slices.ContainsFunc(p.Secrets, func(s types.ServiceSecretConfig) bool { return s.Source == "mongodb-"+user }) ||
-			!strings.Contains(script, "user: '"+user+"'") {
-			t.Errorf("mongodb-init does not make the user %s", user)
+	definitions := mongo.Grant{}.Definitions()
+	equal("deploy/mongodb/init.js", "tungstene permissions show --database --json", text, definitions)
+	secrets := []string{"mongodb-root"}
+	for _, u := range definitions.Users {
+		secrets = append(secrets, "mongodb-"+u.Password)
+	}
+	var mounted []string
+	for _, s := range shapes(t)[0].project.Services["mongodb-init"].Secrets {
+		mounted = append(mounted, s.Source)
+	}
+	if !slices.Equal(mounted, secrets) {
+		t.Errorf("mongodb-init has the secrets %v, its users need %v", mounted, secrets)
+	}
+}
+
+// A role may write what its code writes.
+func TestRolesMayWriteWhatTheyWrite(t *testing.T) {
+	writes := regexp.MustCompile(`(?:setDoc|Put|PutFenced|DeleteIf|CompareAndSet|Mark)\(ctx, store\.([A-Z][a-z]+)`)
+	for role, folders := range map[string][]string{
+		mongo.RoleMaster:   {"pkg/master"},
+		mongo.RoleConsumer: {"pkg/consumer", "pkg/rollup", "pkg/custody"},
+	} {
+		granted := map[string]bool{}
+		for _, p := range mongo.Permissions() {
+			for _, v := range p.Privileges {
+				if p.Role == role && slices.Contains(v.Actions, "update") {
+					granted[string(v.Collection)] = true
+				}
+			}
+		}
+		seen := 0
+		for _, folder := range folders {
+			files, err := filepath.Glob(filepath.Join(root(t), folder, "*.go"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, file := range files {
+				if strings.HasSuffix(file, "_test.go") {
+					continue
+				}
+				b, err := os.ReadFile(file)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, m := range writes.FindAllStringSubmatch(string(b), -1) {
+					seen++
+					if !granted[strings.ToLower(m[1])] {
+						t.Errorf("%s writes %s, which the role %s may not: see pkg/store/mongo/permissions.go", file, m[1], role)
+					}
+				}
+			}
+		}
+		if seen == 0 {
+			t.Errorf("no write was found in %v", folders)
 		}
 	}
 }
