@@ -193,6 +193,13 @@ func (w *World) Within(patience time.Duration, what string, met func() error) {
 	}
 }
 
+// Ended reports whether it was ended by us.
+func (p *Program) Ended() bool {
+	p.w.mu.Lock()
+	defer p.w.mu.Unlock()
+	return p.ended
+}
+
 // PID is the process's number.
 func (p *Program) PID() int { return p.cmd.Process.Pid }
 

@@ -45,10 +45,13 @@ type Server struct {
 	real bool
 
 	dir   string
+	child *exec.Cmd
 	stdin io.Closer // a child exits when it is closed
 	done  chan error
 	// stderr is what the child has said; to be read when it has ended.
 	stderr *bytes.Buffer
+	// binary is set where the child is the server itself, so that it can be killed and started again.
+	binary string
 	once   sync.Once
 	err    error
 }
@@ -125,6 +128,9 @@ func (s *Server) Drop(ctx context.Context, database string) error {
 func (s *Server) Stop() error {
 	s.once.Do(func() {
 		if s.done == nil {
+			if s.dir != "" { // killed
+				s.err = os.RemoveAll(s.dir)
+			}
 			return
 		}
 		// How a child that was told to end ends is of no interest; one that ended before is.
@@ -140,6 +146,42 @@ func (s *Server) Stop() error {
 	return s.err
 }
 
+// ErrNotOurs: the server can't be killed, it is not a child of this process.
+var ErrNotOurs = errors.New("this MongoDB can't be killed and started again by a test")
+
+// Kill ends the server as a power cut would. Its data and its address stay, for Boot. The error is
+// ErrNotOurs where that can't be done. Not safe for concurrent use with Boot and Stop.
+func (s *Server) Kill() error {
+	if s.binary == "" {
+		return ErrNotOurs
+	}
+	if s.done == nil {
+		return nil
+	}
+	if err := s.child.Process.Kill(); err != nil {
+		return fmt.Errorf("kill %s: %w", s.name, err)
+	}
+	<-s.done
+	s.done = nil
+	return s.stdin.Close() //nolint:wrapcheck // a pipe of ours
+}
+
+// Boot starts a killed server again, on its data and its address.
+func (s *Server) Boot(ctx context.Context) error {
+	if s.binary == "" {
+		return ErrNotOurs
+	}
+	if s.done != nil {
+		return fmt.Errorf("%s runs already", s.name)
+	}
+	again, err := serve(ctx, s.binary, s.dir, strings.TrimSuffix(strings.TrimPrefix(s.uri, "mongodb://"), "/"))
+	if err != nil {
+		return err
+	}
+	s.child, s.stdin, s.done, s.stderr = again.child, again.stdin, again.done, again.stderr
+	return nil
+}
+
 // start runs a child that ends when its stdin is closed, so that it can't outlive this process.
 func start(name, dir string, cmd *exec.Cmd) (*Server, io.Reader, error) {
 	stdin, err := cmd.StdinPipe()
@@ -152,11 +194,12 @@ func start(name, dir string, cmd *exec.Cmd) (*Server, io.Reader, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, nil, fmt.Errorf("start %s: %w", cmd.Path, err)
 	}
-	s := &Server{name: name, dir: dir, stdin: stdin, stderr: stderr, done: make(chan error, 1)}
+	s := &Server{name: name, dir: dir, child: cmd, stdin: stdin, stderr: stderr, done: make(chan error, 1)}
+	done := s.done
 	go func() {
 		err := cmd.Wait()
 		_ = w.Close() // always nil
-		s.done <- err
+		done <- err
 	}()
 	return s, out, nil
 }
@@ -170,10 +213,20 @@ func startFerretDB(ctx context.Context) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, out, err := start("FerretDB on SQLite, a stand-in for MongoDB", dir, exec.Command(binary, "-dir", dir))
+	s, err := serve(ctx, binary, dir, "127.0.0.1:0")
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
+	return s, nil
+}
+
+// serve runs the stand-in on a folder and an address. On an error nothing runs.
+func serve(ctx context.Context, binary, dir, listen string) (*Server, error) {
+	s, out, err := start("FerretDB on SQLite, a stand-in for MongoDB", dir, exec.Command(binary, "-dir", dir, "-listen", listen))
+	if err != nil {
+		return nil, err
+	}
+	s.binary = binary
 	lines := make(chan string, 1)
 	go func() {
 		r := bufio.NewReader(out)
@@ -198,8 +251,9 @@ func startFerretDB(ctx context.Context) (*Server, error) {
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
-	stop := s.Stop()
-	return nil, fmt.Errorf("start %s: %w: %s", binary, errors.Join(err, stop), s.stderr)
+	_ = s.stdin.Close()
+	<-s.done
+	return nil, fmt.Errorf("start %s: %w: %s", binary, err, s.stderr)
 }
 
 // buildFerretDB builds tools/ferretdb into the user's cache, under a name made of its sources.

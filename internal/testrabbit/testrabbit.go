@@ -20,6 +20,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -51,6 +52,8 @@ type Broker struct {
 	Password string
 
 	dir      string
+	cookie   string
+	peers    []string // node names of its cluster; none for a broker alone
 	node     string
 	port     int
 	distPort int
@@ -137,42 +140,111 @@ func (m *Main) Run() int {
 }
 
 // Launch runs a broker outside of a test. Close it.
-func Launch(ctx context.Context) (_ *Broker, err error) {
+func Launch(ctx context.Context) (*Broker, error) {
+	list, err := LaunchCluster(ctx, 1)
+	if err != nil {
+		return nil, err
+	}
+	return list[0], nil
+}
+
+// StartCluster runs one broker of n nodes for the length of a test.
+func StartCluster(tb testing.TB, n int) []*Broker {
+	tb.Helper()
+	nodes, err := LaunchCluster(context.Background(), n)
+	if err != nil {
+		skip(tb, err)
+	}
+	tb.Cleanup(func() {
+		if err := closeAll(nodes); err != nil {
+			tb.Errorf("stop RabbitMQ: %v", err)
+		}
+	})
+	return nodes
+}
+
+// LaunchCluster runs one broker of n nodes outside of a test. Close all of them, the first one last:
+// its epmd is everyone's.
+func LaunchCluster(ctx context.Context, n int) (nodes []*Broker, err error) {
 	for _, program := range []string{server, "epmd"} {
 		if _, err := exec.LookPath(program); err != nil {
 			return nil, fmt.Errorf("%w (%w)", ErrAbsent, err)
 		}
 	}
-	dir, err := os.MkdirTemp("", "testrabbit")
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, closeAll(nodes))
+		}
+	}()
+	ports, err := freePorts(ctx, 2*n+1)
 	if err != nil {
 		return nil, err
 	}
-	b := &Broker{User: "guest", Password: "guest", dir: dir}
-	defer func() {
+	cookie := rand.Text()
+	var peers []string
+	for i := range n {
+		dir, err := os.MkdirTemp("", "testrabbit")
 		if err != nil {
-			err = errors.Join(err, b.Close())
+			return nodes, err
 		}
-	}()
-	ports, err := freePorts(ctx, 3)
-	if err != nil {
-		return b, err
+		b := &Broker{User: "guest", Password: "guest", dir: dir, cookie: cookie, port: ports[2*i], distPort: ports[2*i+1], epmdPort: ports[2*n]}
+		b.Address = net.JoinHostPort("127.0.0.1", strconv.Itoa(b.port))
+		b.node = fmt.Sprintf("test%d@localhost", b.port)
+		nodes, peers = append(nodes, b), append(peers, b.node)
 	}
-	b.port, b.distPort, b.epmdPort = ports[0], ports[1], ports[2]
-	b.Address = net.JoinHostPort("127.0.0.1", strconv.Itoa(b.port))
-	b.node = fmt.Sprintf("test%d@localhost", b.port)
-	if err := b.configure(); err != nil {
-		return b, err
+	for i, b := range nodes {
+		if n > 1 {
+			b.peers = peers
+		}
+		if err := b.configure(); err != nil {
+			return nodes, err
+		}
+		if err := b.watch(); err != nil {
+			return nodes, err
+		}
+		if i > 0 {
+			continue
+		}
+		epmd := exec.Command("epmd", "-port", strconv.Itoa(b.epmdPort), "-address", "127.0.0.1", "-relaxed_command_check") // it outlives the context; Close ends it
+		if err := b.start(epmd, "epmd.log"); err != nil {
+			return nodes, fmt.Errorf("start epmd: %w", err)
+		}
+		b.epmd = epmd
+		if err := b.Boot(ctx); err != nil { // the others join it
+			return nodes, err
+		}
 	}
-	if err := b.watch(); err != nil {
-		return b, err
-	}
-	epmd := exec.Command("epmd", "-port", strconv.Itoa(b.epmdPort), "-address", "127.0.0.1", "-relaxed_command_check") // it outlives the context; Close ends it
-	if err := b.start(epmd, "epmd.log"); err != nil {
-		return b, fmt.Errorf("start epmd: %w", err)
-	}
-	b.epmd = epmd
-	return b, b.Boot(ctx)
+	return nodes, BootAll(ctx, nodes[1:])
 }
+
+// BootAll boots nodes at once: those of a cluster that was down wait for each other.
+func BootAll(ctx context.Context, nodes []*Broker) error {
+	errs := make([]error, len(nodes))
+	var wg sync.WaitGroup
+	for i, b := range nodes {
+		wg.Go(func() { errs[i] = b.Boot(ctx) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func closeAll(nodes []*Broker) error {
+	var errs []error
+	for _, b := range slices.Backward(nodes) {
+		errs = append(errs, b.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Running says whether the broker was booted, and not ended since.
+func (b *Broker) Running() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.server != nil
+}
+
+// Node is the node's Erlang name.
+func (b *Broker) Node() string { return b.node }
 
 // freePorts asks the system for ports that nobody uses.
 func freePorts(ctx context.Context, n int) ([]int, error) {
@@ -196,14 +268,21 @@ func (b *Broker) configure() error {
 			return err
 		}
 	}
+	var peers strings.Builder
+	for i, name := range b.peers {
+		if i == 0 {
+			peers.WriteString("cluster_formation.peer_discovery_backend = classic_config\n")
+		}
+		fmt.Fprintf(&peers, "cluster_formation.classic_config.nodes.%d = %s\n", i+1, name)
+	}
 	for name, content := range map[string]string{
-		".erlang.cookie": rand.Text(),
+		".erlang.cookie": b.cookie,
 		"plugins":        "[].\n",
 		"rabbitmq.conf": fmt.Sprintf(`listeners.tcp.default = 127.0.0.1:%d
 disk_free_limit.absolute = 1MB
 vm_memory_high_watermark.absolute = 1GB
 loopback_users = none
-`, b.port),
+%s`, b.port, &peers),
 	} {
 		if err := os.WriteFile(b.path(name), []byte(content), 0o600); err != nil {
 			return err
