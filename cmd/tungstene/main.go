@@ -21,6 +21,10 @@ type tool struct {
 	Event       eventCmd       `cmd:"" help:"Create, change, start and stop events."`
 	Channel     channelCmd     `cmd:"" help:"Import, list and remove the channels of an event."`
 	Collectors  collectorsCmd  `cmd:"" help:"List the collectors, or forget one that won't come back."`
+	Drain       drainCmd       `cmd:"" help:"Have a collector left without channels, or take that back."`
+	Deadletter  deadletterCmd  `cmd:"" help:"List, show, replay and drop what was refused."`
+	Rollup      rollupCmd      `cmd:"" help:"Have closed minutes counted again."`
+	Backfill    backfillCmd    `cmd:"" help:"Store recorded chat of a channel from a file."`
 	OptOut      optOutCmd      `cmd:"" help:"Keep the list of those of whom nothing is recorded." name:"optout"`
 	Forget      forgetCmd      `cmd:"" help:"Erase people from what was collected."`
 	Doctor      doctorCmd      `cmd:"" help:"Check configuration, credentials, broker, store and clock, and say how to mend what is wrong."`

@@ -26,7 +26,8 @@ func TestHelp(t *testing.T) {
 		"event schedule", "event start", "event stop", "event apply", "event freeze", "event manifest", "event destroy-key",
 		"optout", "optout add", "optout remove", "optout list", "forget", "forget list", "channel", "channel import", "channel add", "channel list",
 		"channel remove", "channel resolve", "collectors", "collectors list", "collectors forget", "doctor", "queue", "queue declare",
-		"queue depth", "health",
+		"queue depth", "health", "deadletter", "deadletter list", "deadletter show", "deadletter replay", "deadletter drop",
+		"rollup", "rollup rebuild", "drain", "backfill",
 	} {
 		code, out, errs := run(t, append(strings.Fields(c), "--help")...)
 		if code != app.ExitOK || errs != "" {
@@ -67,6 +68,17 @@ func TestWrongUse(t *testing.T) {
 		{"queue depth --data " + data, "only the process that runs on it can tell"},
 		{"queue declare --data " + data, "only rabbit has anything to declare"},
 		{"channel import x nowhere.txt --data " + data, "nowhere.txt"},
+		{"deadletter list --limit 0 --data " + data, "--limit 0: use 1 to 1000"},
+		{"deadletter replay --data " + data, "name the dead letters, or use --all"},
+		{"deadletter replay abcdef --all --data " + data, "not both"},
+		{"deadletter replay abcdef --code frozen --data " + data, "go with --all"},
+		{"deadletter drop --all --data " + data, "say --yes"},
+		{"rollup rebuild --data " + data, "--event"},
+		{"rollup rebuild --event x --from yesterday --data " + data, "yesterday"},
+		{"drain --data " + data, "<collector>"},
+		{"drain c0 --timeout 0s --data " + data, "--timeout 0s"},
+		{"backfill --event x --channel y nowhere.log --data " + data, "nowhere.log"},
+		{"backfill --event x --channel y nowhere.log --format xml --data " + data, "--format"},
 	} {
 		code, _, errs := run(t, strings.Fields(c.args)...)
 		if code != app.ExitUsage || !strings.Contains(errs, c.want) {

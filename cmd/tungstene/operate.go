@@ -406,9 +406,13 @@ func (collectorsListCmd) Help() string { return "Example:\n  tungstene collector
 func (c *collectorsListCmd) Run(ctx context.Context, env app.Env) error {
 	return with(&c.operator, env.Stdout, func(m *control.Client) ([]control.Collector, error) { return m.Collectors(ctx) },
 		func(w io.Writer, list []control.Collector) {
-			table(w, "COLLECTOR\tNODE\tSTATE\tJOINED\tASSIGNED\tCAPACITY\tMESSAGES/S\tSEEN", func(add func(...any)) {
+			table(w, "COLLECTOR\tNODE\tSTATE\tJOINED\tASSIGNED\tCAPACITY\tMESSAGES/S\tOUTBOX\tSEEN", func(add func(...any)) {
 				for _, k := range list {
-					add(k.Name, k.Node, k.State, k.Joined, k.Assigned, k.Capacity, fmt.Sprintf("%.1f", k.Rate),
+					state := k.State
+					if k.Drained {
+						state += " (drain)"
+					}
+					add(k.Name, k.Node, state, k.Joined, k.Assigned, k.Capacity, fmt.Sprintf("%.1f", k.Rate), k.OutboxBatches,
 						time.Since(k.Seen).Round(time.Second).String()+" ago")
 				}
 			})
