@@ -1,0 +1,393 @@
+package custody
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/tungstene/tungstene/pkg/control"
+	"github.com/tungstene/tungstene/pkg/queue"
+	"github.com/tungstene/tungstene/pkg/record"
+	"github.com/tungstene/tungstene/pkg/rollup"
+	"github.com/tungstene/tungstene/pkg/store"
+)
+
+// freezing is what is known of an event that is being frozen.
+type freezing struct {
+	// quiet is since when the queue has been empty, by the machine's time; zero when it isn't.
+	quiet time.Time
+	// marked says that all minutes were marked in this term.
+	marked bool
+}
+
+// heard is what is known of a member: when its document last changed, by the machine's time.
+type heard struct {
+	run   string
+	beat  int64
+	first time.Time // looked at
+	at    time.Time // last change; zero as long as there was none
+}
+
+// freeze goes on with the manifests that are not signed yet.
+func (t *term) freeze(ctx context.Context) (more bool, err error) {
+	var all []record.Manifest
+	for raw, err := range t.store.Find(ctx, store.Query{Collection: store.Manifests}) {
+		if err != nil {
+			return false, fmt.Errorf("read manifests: %w", err)
+		}
+		var m record.Manifest
+		if err := bson.Unmarshal(raw, &m); err != nil {
+			return false, fmt.Errorf("read manifest %s: %w", store.DocID(raw), err)
+		}
+		switch m.State {
+		case record.FreezeWaiting, record.FreezeRecount, record.FreezeChecksums:
+			all = append(all, m)
+		}
+	}
+	for event := range t.freezes {
+		if !slices.ContainsFunc(all, func(m record.Manifest) bool { return m.Event == event }) {
+			delete(t.freezes, event)
+		}
+	}
+	if len(all) == 0 {
+		clear(t.heard) // nobody watches them
+		return false, nil
+	}
+	var errs []error
+	for i := range all {
+		f := t.freezes[all[i].Event]
+		if f == nil {
+			f = &freezing{}
+			t.freezes[all[i].Event] = f
+		}
+		again, err := t.freezeEvent(ctx, &all[i], f)
+		if err != nil && !errors.Is(err, store.ErrConflict) { // who was faster, the next look tells
+			errs = append(errs, fmt.Errorf("event %s: %w", all[i].Event, err))
+		}
+		more = more || again
+	}
+	return more, errors.Join(errs...)
+}
+
+// freezeEvent does the next step of one manifest.
+func (t *term) freezeEvent(ctx context.Context, m *record.Manifest, f *freezing) (more bool, err error) {
+	e, known, err := readEvent(ctx, t.store, m.Event)
+	if err != nil {
+		return false, err
+	}
+	if !known {
+		return false, t.waitFor(ctx, m, []string{"There is no such event."})
+	}
+	switch m.State {
+	case record.FreezeWaiting:
+		return t.waitToFreeze(ctx, m, f, e)
+	case record.FreezeRecount:
+		if !f.marked {
+			t.c.doing("marks all minutes of event " + e.Slug)
+			defer t.c.doing("")
+			n, err := rollup.Rebuild(ctx, t.store, e.Slug, e.Start, e.End, "")
+			if err != nil {
+				return false, err
+			}
+			f.marked = true
+			t.log.Info("an event is frozen; its minutes are counted once more", "event", e.Slug, "minutes", n)
+		}
+		settled, err := rollup.Settled(ctx, t.store, e.Slug, e.End)
+		if err != nil {
+			return false, err
+		}
+		if !settled {
+			n, err := t.store.Count(ctx, store.Query{Collection: store.Marks, Event: e.Slug})
+			if err != nil {
+				return false, fmt.Errorf("count marks of event %s: %w", e.Slug, err)
+			}
+			return false, t.waitFor(ctx, m, []string{fmt.Sprintf("%d minutes are still to be counted once more.", n)})
+		}
+		m.State, m.Waiting = record.FreezeChecksums, nil
+		return true, t.setManifest(ctx, m)
+	case record.FreezeChecksums:
+		return false, t.seal(ctx, m, e)
+	}
+	return false, nil
+}
+
+// waitFor tells what is waited for, where that is new.
+func (t *term) waitFor(ctx context.Context, m *record.Manifest, what []string) error {
+	if slices.Equal(m.Waiting, what) {
+		return nil
+	}
+	m.Waiting = what
+	return t.setManifest(ctx, m)
+}
+
+// waitToFreeze freezes the event when nothing of it is on its way any more. What is looked at comes in
+// the order of the data: what left an outbox before is in the queue, what left the queue is in a
+// consumer's hand, and what a consumer has let go is stored and its minute marked.
+func (t *term) waitToFreeze(ctx context.Context, m *record.Manifest, f *freezing, e record.Event) (more bool, err error) {
+	if e.State != record.EventFrozen {
+		what, err := t.onItsWay(ctx, m, f, e)
+		if err != nil {
+			return false, err
+		}
+		if len(what) > 0 {
+			return false, t.waitFor(ctx, m, what)
+		}
+		e.State = record.EventFrozen
+		if err := setEvent(ctx, t.store, e); err != nil {
+			return false, err
+		}
+	}
+	m.State, m.Waiting, m.Frozen = record.FreezeRecount, nil, record.Millis(t.cfg.Clock.Now())
+	m.Revision, m.Cause = max(m.Revision, 1), CauseFreeze
+	return true, t.setManifest(ctx, m)
+}
+
+// onItsWay says what an event waits for before it can be frozen, a sentence each.
+func (t *term) onItsWay(ctx context.Context, m *record.Manifest, f *freezing, e record.Event) ([]string, error) {
+	over := e.End.Add(t.cfg.EndGrace)
+	switch {
+	case e.State != record.EventEnded:
+		f.quiet = time.Time{}
+		return []string{fmt.Sprintf("The event is %s: stop it first.", e.State)}, nil
+	case t.cfg.Clock.Now().Before(over):
+		f.quiet = time.Time{}
+		return []string{fmt.Sprintf("The event is collected until %s.", over.UTC().Format(time.RFC3339))}, nil
+	}
+	members, err := t.members(ctx)
+	if err != nil {
+		return nil, err
+	}
+	what, err := t.collecting(ctx, m, e, members)
+	if err != nil {
+		return nil, err
+	}
+	if len(what) > 0 {
+		f.quiet = time.Time{}
+		return what, nil
+	}
+	if what, err = t.consuming(ctx, f, members); err != nil || len(what) > 0 {
+		return what, err
+	}
+	settled, err := rollup.Settled(ctx, t.store, e.Slug, e.End)
+	if err != nil {
+		return nil, err
+	}
+	if !settled {
+		return []string{"Not all minutes are closed and counted."}, nil
+	}
+	return nil, nil
+}
+
+// members reads the members, and takes note of which were heard.
+func (t *term) members(ctx context.Context) ([]control.Member, error) {
+	var (
+		out []control.Member
+		now = time.Now()
+	)
+	for raw, err := range t.store.Find(ctx, store.Query{Collection: store.Members}) {
+		if err != nil {
+			return nil, fmt.Errorf("read members: %w", err)
+		}
+		var m control.Member
+		if err := bson.Unmarshal(raw, &m); err != nil {
+			return nil, fmt.Errorf("read member %s: %w", store.DocID(raw), err)
+		}
+		h := t.heard[m.ID]
+		switch {
+		case h == nil:
+			t.heard[m.ID] = &heard{run: m.Run, beat: m.Beat, first: now}
+		case h.run != m.Run || h.beat != m.Beat:
+			h.run, h.beat, h.at = m.Run, m.Beat, now
+		}
+		out = append(out, m)
+	}
+	return out, nil
+}
+
+// collecting says which collectors may still have something of an event.
+func (t *term) collecting(ctx context.Context, m *record.Manifest, e record.Event, members []control.Member) ([]string, error) {
+	channels := map[string]struct{}{}
+	for raw, err := range t.store.Find(ctx, store.Query{Collection: store.Channels, Event: e.Slug}) {
+		if err != nil {
+			return nil, fmt.Errorf("read channels of event %s: %w", e.Slug, err)
+		}
+		if id, ok := raw.Lookup("channel").StringValueOK(); ok && id != "" {
+			channels[id] = struct{}{}
+		}
+	}
+	var (
+		what []string
+		now  = time.Now()
+	)
+	for i := range members {
+		c := &members[i]
+		if c.Role != control.RoleCollector {
+			continue
+		}
+		h := t.heard[c.ID]
+		switch {
+		case h.at.IsZero() && now.Sub(h.first) < t.cfg.Silence:
+			what = append(what, fmt.Sprintf("Collector %s has not been heard since this look began.", c.Name))
+			continue
+		case h.at.IsZero() || now.Sub(h.at) >= t.cfg.Silence:
+			if !m.Force {
+				what = append(what, fmt.Sprintf(
+					"Collector %s is silent and may have an outbox: start it, forget it, or freeze with force.", c.Name))
+			}
+			continue
+		case c.Collector == nil:
+			continue // no heartbeat of it yet: it has nothing
+		}
+		if n := c.Collector.Status.OutboxBatches; n > 0 {
+			what = append(what, fmt.Sprintf("Collector %s has %d batches in its outbox.", c.Name, n))
+		}
+		n, err := t.reads(ctx, c, e.Slug, channels)
+		if err != nil {
+			return nil, err
+		}
+		if n > 0 {
+			what = append(what, fmt.Sprintf("Collector %s still reads %d channels of the event.", c.Name, n))
+		}
+	}
+	return what, nil
+}
+
+// reads is how many of an event's channels a collector reads for it. Channels can belong to other
+// events as well: where the assignment in effect says that a channel is read for others only, it doesn't count.
+func (t *term) reads(ctx context.Context, c *control.Member, event string, channels map[string]struct{}) (int, error) {
+	joined := slices.DeleteFunc(slices.Clone(c.Collector.Joined), func(id string) bool {
+		_, ours := channels[id]
+		return !ours
+	})
+	if len(joined) == 0 {
+		return 0, nil
+	}
+	raw, err := t.store.Get(ctx, store.Assignments, c.Name)
+	if errors.Is(err, store.ErrNotFound) {
+		return len(joined), nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("read the assignment of collector %s: %w", c.Name, err)
+	}
+	var a control.Assignment
+	if err := bson.Unmarshal(raw, &a); err != nil {
+		return 0, fmt.Errorf("read the assignment of collector %s: %w", c.Name, err)
+	}
+	if a.Epoch != c.Collector.Epoch || a.Revision != c.Collector.Revision {
+		return len(joined), nil // it has another one in effect, or a later one than this
+	}
+	n := 0
+	for _, id := range joined {
+		i := slices.IndexFunc(a.Channels, func(ch control.AssignedChannel) bool { return ch.Channel == id })
+		if i < 0 || slices.Contains(a.Channels[i].Events, event) {
+			n++
+		}
+	}
+	return n, nil
+}
+
+// consuming says what is in the queue or in consumers' hands. The queue must be empty for some time,
+// and each consumer that is heard must have said within that time that it holds nothing.
+func (t *term) consuming(ctx context.Context, f *freezing, members []control.Member) ([]string, error) {
+	depth, err := t.cfg.Queue.Depth(ctx, queue.Store)
+	if err != nil {
+		return nil, fmt.Errorf("look into the queue %q: %w", queue.Store, err)
+	}
+	now := time.Now()
+	if depth > 0 {
+		f.quiet = time.Time{}
+		return []string{fmt.Sprintf("%d batches are in the queue.", depth)}, nil
+	}
+	if f.quiet.IsZero() {
+		f.quiet = now
+	}
+	var what []string
+	if now.Sub(f.quiet) < t.cfg.Quiet {
+		what = append(what, "The queue has been empty for a moment only.")
+	}
+	for i := range members {
+		c := &members[i]
+		if c.Role != control.RoleConsumer || c.Consumer == nil {
+			continue
+		}
+		h := t.heard[c.ID]
+		since := h.at
+		if since.IsZero() {
+			since = h.first
+		}
+		switch {
+		case now.Sub(since) >= t.cfg.Silence: // what it had is back in the queue, or will be stored by another
+		case c.Consumer.Held > 0:
+			what = append(what, fmt.Sprintf("Consumer %s holds %d batches.", c.Name, c.Consumer.Held))
+		case h.at.Before(f.quiet):
+			what = append(what, fmt.Sprintf("Consumer %s has not been heard since the queue became empty.", c.Name))
+		}
+	}
+	return what, nil
+}
+
+// seal makes the checksums, when nothing is going to change what they are of.
+func (t *term) seal(ctx context.Context, m *record.Manifest, e record.Event) error {
+	what, err := t.changing(ctx, e)
+	if err != nil {
+		return err
+	}
+	if len(what) > 0 {
+		return t.waitFor(ctx, m, what)
+	}
+	t.c.doing("makes the checksums of event " + e.Slug)
+	defer t.c.doing("")
+	start := time.Now()
+	parts, sum, err := Checksums(ctx, t.store, e.Slug)
+	if err != nil {
+		return err
+	}
+	// What has changed meanwhile is counted again: then this is done again, too.
+	if what, err = t.changing(ctx, e); err != nil || len(what) > 0 {
+		return err
+	}
+	m.State, m.Waiting, m.Parts, m.Sum = record.FreezeUnsigned, nil, parts, sum
+	if err := t.setManifest(ctx, m); err != nil {
+		return err
+	}
+	t.log.Info("the checksums of an event are made", "event", e.Slug, "revision", m.Revision, "parts", len(parts),
+		"after", time.Since(start))
+	return nil
+}
+
+// changing says what is still going to change a frozen event, a sentence each.
+func (t *term) changing(ctx context.Context, e record.Event) ([]string, error) {
+	pending, err := t.tombstones(ctx, record.TombstonePending)
+	if err != nil {
+		return nil, err
+	}
+	var what []string
+	if n := len(pending[e.Slug]); n > 0 {
+		what = append(what, fmt.Sprintf("%d people are being forgotten.", n))
+	}
+	if !e.RecordsErased.IsZero() {
+		left, err := t.anyPersonal(ctx, e.Slug)
+		if err != nil {
+			return nil, err
+		}
+		if left {
+			what = append(what, "The records are being erased.")
+		}
+		return what, nil
+	}
+	if t.textDue(e) {
+		what = append(what, "The texts are being erased.")
+	}
+	settled, err := rollup.Settled(ctx, t.store, e.Slug, e.End)
+	if err != nil {
+		return nil, err
+	}
+	if !settled {
+		what = append(what, "Minutes are being counted again.")
+	}
+	return what, nil
+}
