@@ -18,6 +18,8 @@ type tool struct {
 	Up          upCmd          `cmd:"" help:"Run all roles in one process."`
 	Sim         simCmd         `cmd:"" help:"Run the simulated Twitch alone."`
 	Verify      verifyCmd      `cmd:"" help:"Compare a ledger of what was sent with what is stored and counted."`
+	Reconcile   reconcileCmd   `cmd:"" help:"Compare the statistics of an event with its records."`
+	Manifest    manifestCmd    `cmd:"" help:"Check the manifest of a frozen event."`
 	Event       eventCmd       `cmd:"" help:"Create, change, start and stop events."`
 	Channel     channelCmd     `cmd:"" help:"Import, list and remove the channels of an event."`
 	Collectors  collectorsCmd  `cmd:"" help:"List the collectors, or forget one that won't come back."`

@@ -24,6 +24,7 @@ import (
 	"github.com/tungstene/tungstene/pkg/collector"
 	"github.com/tungstene/tungstene/pkg/consumer"
 	"github.com/tungstene/tungstene/pkg/control"
+	"github.com/tungstene/tungstene/pkg/custody"
 	"github.com/tungstene/tungstene/pkg/master"
 	"github.com/tungstene/tungstene/pkg/queue"
 	"github.com/tungstene/tungstene/pkg/record"
@@ -77,6 +78,7 @@ type Process struct {
 	collectors []*collector.Collector
 	consumer   *consumer.Consumer
 	rollup     *rollup.Rollup
+	custody    *custody.Custody
 	closers    []func() error
 }
 
@@ -327,6 +329,22 @@ func (p *Process) buildConsumer(context.Context) (err error) {
 		Name: p.cfg.Name, Node: p.cfg.Node, Version: p.opts.Version,
 		Logger: p.logger, Registerer: p.registry,
 	})
+	if err != nil {
+		return err
+	}
+	retention, err := helix.ParseSchedule(p.cfg.Custody.Retention)
+	if err != nil {
+		return &FieldError{Field: "custody.retention", Err: err}
+	}
+	reconcile, err := helix.ParseSchedule(p.cfg.Custody.Reconcile)
+	if err != nil {
+		return &FieldError{Field: "custody.reconcile", Err: err}
+	}
+	p.custody, err = custody.New(custody.Config{
+		Store: p.store, Queue: p.queue, Clock: p.opts.Clock, Retention: retention, Reconcile: reconcile,
+		Name: p.cfg.Name, Node: p.cfg.Node, Version: p.opts.Version,
+		Logger: p.logger, Registerer: p.registry,
+	})
 	return err
 }
 
@@ -388,6 +406,7 @@ func (p *Process) Run(ctx context.Context) (err error) {
 	if p.consumer != nil {
 		start(1, "consumer", p.consumer.Run)
 		start(1, "rollup", p.rollup.Run)
+		start(1, "custody", p.custody.Run)
 	}
 	for _, c := range p.collectors {
 		start(0, "collector", c.Run)

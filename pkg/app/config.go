@@ -39,6 +39,7 @@ type Config struct {
 	Collector CollectorConfig `embed:"" prefix:"collector-"`
 	Consumer  ConsumerConfig  `embed:"" prefix:"consumer-"`
 	Rollup    RollupConfig    `embed:"" prefix:"rollup-"`
+	Custody   CustodyConfig   `embed:"" prefix:"custody-"`
 }
 
 // LogConfig is what is logged, to standard error.
@@ -141,6 +142,12 @@ type RollupConfig struct {
 	LiveEvery time.Duration `default:"2s"  help:"How often open minutes are written."                                                            name:"live-every"`
 }
 
+// CustodyConfig is what looks after stored events: it runs beside the rollup.
+type CustodyConfig struct {
+	Retention string `default:"17 * * * *"   help:"When it is looked for texts and records whose time is over: a cron expression."`
+	Reconcile string `default:"*/10 * * * *" help:"When some closed minutes are compared with their records: a cron expression."`
+}
+
 // minKeepAlive is the shortest time between two PINGs on a connection.
 const minKeepAlive = 100 * time.Millisecond
 
@@ -235,7 +242,10 @@ func (c *Config) Check() error {
 	if c.ListenTLS.ClientCAFile != "" && c.ListenTLS.CertFile == "" {
 		bad("listen_tls.client_ca_file", "client certificates need TLS: set listen_tls.cert_file and listen_tls.key_file")
 	}
-	for field, spec := range map[string]string{"twitch.sweep": c.Twitch.Sweep, "twitch.users": c.Twitch.Users} {
+	for field, spec := range map[string]string{
+		"twitch.sweep": c.Twitch.Sweep, "twitch.users": c.Twitch.Users,
+		"custody.retention": c.Custody.Retention, "custody.reconcile": c.Custody.Reconcile,
+	} {
 		if _, err := helix.ParseSchedule(spec); err != nil {
 			bad(field, "%w", err)
 		}
