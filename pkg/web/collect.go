@@ -225,6 +225,16 @@ func (c *collector) build(ctx context.Context, began time.Time) (*Snapshot, erro
 	c.fillGaps(snap)
 	c.fillMembers(snap, members, now)
 	depth, dead := c.depth(ctx, queue.Store), c.depth(ctx, queue.Dead)
+	letters, err := c.letters(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if letters > 0 {
+		if dead != nil {
+			letters += *dead
+		}
+		dead = &letters
+	}
 	snap.Now.Dead = dead
 	snap.Store = StoreState{OK: true, Seconds: time.Since(began).Seconds()}
 	good := time.Now().UTC()
@@ -952,6 +962,24 @@ func (c *collector) fillStages(snap *Snapshot, members []member, depth *int, rol
 	snap.Stages = []Stage{collectors, outbox, q, consumers, st, roll}
 }
 
+// maxLetters bounds what is counted of the dead letters.
+const maxLetters = 10_000
+
+// letters counts the dead letters that were filed, up to a bound.
+func (c *collector) letters(ctx context.Context) (int, error) {
+	s, ok := c.cfg.Store.(interface {
+		Count(ctx context.Context, q store.Query) (int, error)
+	})
+	if !ok {
+		return 0, nil
+	}
+	n, err := s.Count(ctx, store.Query{Collection: store.Letters, Limit: maxLetters})
+	if err != nil {
+		return 0, fmt.Errorf("count dead letters: %w", err)
+	}
+	return n, nil
+}
+
 // insertRate is how many new documents a second consumers have inserted over the last ten seconds;
 // nil until two looks.
 func (c *collector) insertRate(members []member) *float64 {
@@ -1032,6 +1060,9 @@ func (c *collector) fillConditions(snap *Snapshot, members []member, rollup roll
 			all = append(all, m.Collector.Status.Conditions...)
 		}
 		for _, x := range all {
+			if x.Name == condSilent || x.Name == condDead {
+				continue // the page finds these by itself
+			}
 			cond := Condition{Name: x.Name, Subject: x.Subject, Member: m.ID, Health: HealthWarn, Detail: x.Detail}
 			if !x.Since.IsZero() {
 				cond.Since = new(x.Since.UTC())

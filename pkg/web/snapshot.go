@@ -100,7 +100,7 @@ type Numbers struct {
 	// Up is how many collectors are heard of, of Collectors.
 	Up         int `json:"up"`
 	Collectors int `json:"collectors"`
-	// Dead is how many batches wait in the dead-letter queue; null when that is unknown.
+	// Dead is how many dead letters there are, filed or still in their queue; null when that is unknown.
 	Dead *int `json:"dead"`
 }
 

@@ -35,6 +35,11 @@ func TestTextsAreWhole(t *testing.T) {
 			t.Errorf("condition %s has no text", name)
 		}
 	}
+	for key := range c {
+		if strings.HasPrefix(key, "told.") && c[strings.TrimSuffix(key, ".do")+".do"] == nil {
+			t.Errorf("%s has no text that says what to do", key)
+		}
+	}
 }
 
 // Every key that the page, the script and the views name is in the catalogue, and each key is named.
@@ -57,7 +62,7 @@ func TestTextsAreUsed(t *testing.T) {
 		}
 	}
 	source := all.String()
-	computed := regexp.MustCompile(`^(state|demo|health|stage|role|now|ch|min|cond|unit|link)\.|^(complete|partial|unknown|exact)$`)
+	computed := regexp.MustCompile(`^(state|demo|health|stage|role|now|ch|min|cond|told|unit|link)\.|^(complete|partial|unknown|exact)$`)
 	for key := range c {
 		if !strings.Contains(source, `"`+key+`"`) && !computed.MatchString(key) {
 			t.Errorf("nothing shows %q", key)

@@ -193,6 +193,9 @@ func (v *view) Stages() []stageView {
 // troubleView is one condition in words.
 type troubleView struct {
 	Health, Title, Detail, Where, Since string
+	// Do says in the page's language what a condition means that somebody else tells; Detail is then
+	// that one's own words.
+	Do string
 	// Foreign says that Detail is in English whatever the page's language is.
 	Foreign bool
 }
@@ -211,6 +214,9 @@ func (v *view) Troubles() []troubleView {
 			t.Foreign = false
 		} else {
 			t.Title = strings.ReplaceAll(c.Name, "-", " ")
+			if title, ok := v.texts["told."+c.Name]; ok {
+				t.Title, t.Do = title, v.text("told."+c.Name+".do")
+			}
 			t.Where = strings.Join(nonEmpty(c.Member, c.Subject), " · ")
 		}
 		if c.Since != nil {

@@ -124,12 +124,14 @@ function troubles(list) {
   field("troubles").replaceChildren(list.length === 0 ? h("p", { class: "calm" }, text("trouble.none"))
     : h("ul", { class: "troubles" }, ...list.map((c) => {
       const own = has("cond." + c.name) && !c.detail;
+      const told = !own && has("told." + c.name);
       const values = { n: count(c.count ?? 0), subject: c.subject ?? "" };
-      const title = own ? text("cond." + c.name, values) : c.name.replaceAll("-", " ");
+      const title = own ? text("cond." + c.name, values) : told ? text("told." + c.name) : c.name.replaceAll("-", " ");
       const where = own ? "" : [c.member, c.subject].filter(Boolean).join(" · ");
       return h("li", { "data-health": c.health }, dot(c.health), h("div", null,
         h("h3", null, title, " ", h("span", { class: "sr" }, `(${text("health." + c.health)})`)),
         h("p", { class: "meta" }, [where, c.since && text("trouble.since", { time: clock(c.since) })].filter(Boolean).join(" · ")),
+        told ? h("p", null, text(`told.${c.name}.do`)) : null,
         h("p", { lang: own ? null : "en" }, own ? text(`cond.${c.name}.do`, values) : c.detail ?? "")));
     })));
 }
