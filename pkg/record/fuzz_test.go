@@ -1,6 +1,7 @@
 package record_test
 
 import (
+	"errors"
 	"reflect"
 	"strings"
 	"testing"
@@ -91,4 +92,37 @@ func FuzzRedact(f *testing.F) {
 			t.Fatalf("the second time: %v", again)
 		}
 	})
+}
+
+// What lies within a document is looked at too, as deep as a store takes it.
+func TestParseLooksWithin(t *testing.T) {
+	r := sampleText(t, "x")
+	var d bson.D
+	if err := bson.Unmarshal(r.Doc, &d); err != nil {
+		t.Fatal(err)
+	}
+	within := func(inner any) []byte {
+		b, err := bson.Marshal(append(d[:len(d):len(d)], bson.E{Key: "new", Value: inner}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	var deep any = bson.D{}
+	for range record.MaxNesting - 2 {
+		deep = bson.A{deep}
+	}
+	for _, c := range []struct {
+		doc []byte
+		ok  bool
+	}{
+		{within(deep), true},
+		{within(bson.A{deep}), false},
+		{within(bson.D{{Key: "a", Value: bson.Raw("\x0c\x00\x00\x00\x02b\x00\x99\x00\x00\x00\x00")}}), false},
+		{within(bson.A{bson.D{{Key: "a", Value: "b"}}}), true},
+	} {
+		if _, err := record.Parse(c.doc); (err == nil) != c.ok || err != nil && !errors.Is(err, record.ErrInvalid) {
+			t.Errorf("%.200q: %v", c.doc, err)
+		}
+	}
 }

@@ -53,6 +53,7 @@ const (
 	MaxDocumentBytes = 4 << 20 // one record's document; MongoDB's own limit is 16 MiB
 	MaxSlugBytes     = 64      // an event's slug, a kind
 	MaxIDBytes       = 512     // a whole _id
+	MaxNesting       = 100     // documents and arrays within each other; MongoDB's own limit
 )
 
 // Header is the part that every document has. It is embedded inline and comes first.
@@ -166,14 +167,40 @@ func validText(doc bsoncore.Document) bool {
 	return true
 }
 
+// sound reports whether a document, and whatever is within it, is well-formed BSON that is nested no
+// deeper than MaxNesting. The driver's own Validate looks at the outermost one alone.
+func sound(doc bsoncore.Document, depth int) error {
+	if depth > MaxNesting {
+		return fmt.Errorf("it is nested deeper than %d", MaxNesting)
+	}
+	if err := doc.Validate(); err != nil {
+		return err //nolint:wrapcheck // Parse says what it is about
+	}
+	_, rest, _ := bsoncore.ReadLength(doc)
+	for len(rest) > 1 {
+		elem, after, ok := bsoncore.ReadElement(rest)
+		if !ok {
+			return bsoncore.NewInsufficientBytesError(doc, rest)
+		}
+		switch value := elem.Value(); value.Type {
+		case bsoncore.TypeEmbeddedDocument, bsoncore.TypeArray:
+			if err := sound(value.Data, depth+1); err != nil {
+				return err
+			}
+		default: // Validate has looked at it
+		}
+		rest = after
+	}
+	return nil
+}
+
 // Parse reads the header out of an encoded document, which it checks to be well-formed BSON with
 // the five leading elements. It keeps doc, without copying.
 func Parse(doc []byte) (Record, error) {
 	if len(doc) > MaxDocumentBytes {
 		return Record{}, invalid("a document of %d bytes, the most is %d", len(doc), MaxDocumentBytes)
 	}
-	raw := bsoncore.Document(doc)
-	if err := raw.Validate(); err != nil {
+	if err := sound(doc, 1); err != nil {
 		return Record{}, invalid("not BSON: %v", err)
 	}
 	length, rest, ok := bsoncore.ReadLength(doc)
