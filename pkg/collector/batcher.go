@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
+	"github.com/tungstene/tungstene/pkg/control"
 	"github.com/tungstene/tungstene/pkg/queue"
 	"github.com/tungstene/tungstene/pkg/record"
 	"github.com/tungstene/tungstene/pkg/twitch/chat"
@@ -19,11 +21,14 @@ const outboxQueue = "outbox"
 //
 //	chat, sweeps ──add──► waiting ──tick, or TickRecords──► coverage ─► encode ─► outbox (fsync) ─► live feed
 //
-// While the outbox can't be written (disk full), records wait in memory up to maxWaiting; then add
-// blocks, and with it whoever reads: nothing is dropped here.
+// While the outbox can't be written (it is full, or its disk is), records wait in memory up to
+// maxWaiting. Then, by the policy, add blocks, and with it whoever reads, or drops what it is given:
+//
+//	room ──outbox refuses──► waiting up to maxWaiting ──► blocked, or dropping ──outbox takes──► room,
+//	                                                      with a word on what was dropped in front
 type batcher struct {
 	cfg     Config
-	outbox  queue.Publisher
+	outbox  *outbox
 	spans   func() []chat.Span // coverage since the last call
 	metrics *metrics
 
@@ -36,7 +41,8 @@ type batcher struct {
 	refused  bool // a record was not taken: nothing after it may be called covered
 
 	failing  time.Time // since when the outbox refuses writes; zero when it doesn't
-	failure  string
+	failure  error
+	drops    drops
 	sequence int64
 	lastSet  map[string]listed // by event and connection
 }
@@ -51,7 +57,7 @@ type listed struct {
 // of the design load.
 const maxWaiting = 20_000
 
-func newBatcher(cfg Config, outbox queue.Publisher, spans func() []chat.Span, m *metrics) *batcher {
+func newBatcher(cfg Config, outbox *outbox, spans func() []chat.Span, m *metrics) *batcher {
 	return &batcher{
 		cfg: cfg, outbox: outbox, spans: spans, metrics: m,
 		room: make(chan struct{}), full: make(chan struct{}, 1),
@@ -59,8 +65,10 @@ func newBatcher(cfg Config, outbox queue.Publisher, spans func() []chat.Span, m 
 	}
 }
 
-// add takes records to be written with the next tick. It blocks while too many wait.
-func (b *batcher) add(ctx context.Context, records ...record.Record) error {
+// add takes records to be written with the next tick; at is when the line that they are of was
+// received, zero when they are of none. While too many wait it blocks or, by the policy, drops them
+// with an error that wraps errDropped.
+func (b *batcher) add(ctx context.Context, at time.Time, records ...record.Record) error {
 	for {
 		b.mu.Lock()
 		if len(b.waiting) < maxWaiting {
@@ -74,6 +82,12 @@ func (b *batcher) add(ctx context.Context, records ...record.Record) error {
 				}
 			}
 			return nil
+		}
+		if b.cfg.OutboxFull == Drop {
+			n := b.drops.drop(at, b.failure, records)
+			b.mu.Unlock()
+			b.metrics.dropped.Add(float64(n))
+			return errDropped
 		}
 		room := b.room
 		b.mu.Unlock()
@@ -101,6 +115,7 @@ func (b *batcher) take() []record.Record {
 	taken := b.waiting
 	b.waiting = make([]record.Record, 0, min(cap(taken), 2*b.cfg.TickRecords))
 	b.flushing = true
+	b.drops.room()
 	close(b.room)
 	b.room = make(chan struct{})
 	return taken
@@ -135,7 +150,8 @@ func (b *batcher) flush(ctx context.Context, p *plan) error {
 	// The order matters: a span ends at a line whose record has been added already, so cutting the
 	// spans before taking the records never claims a record that is not in this batch or before it.
 	coverage := b.coverage(p)
-	records := append(b.take(), coverage...)
+	records := append(b.words(false), b.take()...)
+	records = append(records, coverage...)
 	if len(records) == 0 {
 		return nil
 	}
@@ -143,9 +159,9 @@ func (b *batcher) flush(ctx context.Context, p *plan) error {
 	if err != nil {
 		return err
 	}
-	for wait := 50 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		start := time.Now()
-		err := b.outbox.Publish(ctx, outboxQueue, messages...)
+		err := b.outbox.admit(ctx, messages...)
 		if err == nil {
 			b.metrics.commit.Observe(time.Since(start).Seconds())
 			break
@@ -164,6 +180,9 @@ func (b *batcher) flush(ctx context.Context, p *plan) error {
 	}
 	b.recover()
 	b.metrics.records.Add(float64(len(records)))
+	for i := range messages {
+		b.metrics.bytes.Add(float64(len(messages[i].Body)))
+	}
 	for _, m := range messages {
 		if err := b.cfg.Queue.Send(ctx, m); err != nil {
 			b.metrics.unsent.Inc() // the feed is lossy; closed minutes don't depend on it
@@ -183,10 +202,13 @@ func (b *batcher) fail(err error) {
 	defer b.mu.Unlock()
 	if b.failing.IsZero() {
 		b.failing = time.Now()
-		b.cfg.Logger.Error("the outbox can't be written; reading stops when memory for it is used up",
-			slog.Any("err", err))
+		then := "reading stops"
+		if b.cfg.OutboxFull == Drop {
+			then = "what arrives is dropped"
+		}
+		b.cfg.Logger.Error("the outbox can't be written; when memory for it is used up, "+then, slog.Any("err", err))
 	}
-	b.failure = err.Error()
+	b.failure = err
 }
 
 func (b *batcher) recover() {
@@ -194,7 +216,7 @@ func (b *batcher) recover() {
 	defer b.mu.Unlock()
 	if !b.failing.IsZero() {
 		b.cfg.Logger.Info("the outbox is written again", slog.Duration("after", time.Since(b.failing)))
-		b.failing, b.failure = time.Time{}, ""
+		b.failing, b.failure = time.Time{}, nil
 	}
 }
 
@@ -202,7 +224,57 @@ func (b *batcher) recover() {
 func (b *batcher) trouble() (since time.Time, why string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.failing, b.failure
+	if b.failure == nil {
+		return time.Time{}, ""
+	}
+	return b.failing, b.failure.Error()
+}
+
+// dropped is how many records were dropped since the start, and what is to be told of it.
+func (b *batcher) dropped() (int64, []control.Condition) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.drops.records, b.drops.conditions(time.Now())
+}
+
+// words encodes the words on what was dropped.
+func (b *batcher) words(end bool) []record.Record {
+	b.mu.Lock()
+	docs := b.drops.words(b.cfg.Name, b.cfg.Clock.Now(), end)
+	b.mu.Unlock()
+	var out []record.Record
+	for _, d := range docs {
+		r, err := record.Encode(d)
+		if err != nil {
+			b.cfg.Logger.Error("what was dropped is not recorded", slog.Any("err", err))
+			b.metrics.invalid.Inc()
+			continue
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// abandon drops what waits and leaves word of it in the outbox, in the margin that is kept for that.
+// It is for a collector that stops with a full outbox, by the policy Drop. Coverage of what was
+// abandoned goes with it.
+func (b *batcher) abandon(ctx context.Context) error {
+	b.mu.Lock()
+	n := b.drops.drop(time.Time{}, b.failure, b.waiting)
+	words := slices.DeleteFunc(b.waiting, func(r record.Record) bool { return r.Kind != record.KindDropped })
+	b.waiting = nil
+	b.mu.Unlock()
+	b.metrics.dropped.Add(float64(n))
+	words = append(words, b.words(true)...)
+	if len(words) == 0 {
+		return nil
+	}
+	messages, err := b.encode(words)
+	if err != nil {
+		return err
+	}
+	b.cfg.Logger.Warn("stopping with records that there is no room for: dropped", slog.Int("records", n))
+	return b.outbox.Publish(ctx, outboxQueue, messages...)
 }
 
 // encode makes messages of at most TickRecords records and MaxBatchBytes bytes each.
@@ -236,6 +308,7 @@ func (b *batcher) coverage(p *plan) []record.Record {
 	spans := b.spans()
 	b.mu.Lock()
 	refused := b.refused
+	spans = b.drops.without(spans)
 	b.mu.Unlock()
 	if refused {
 		return nil

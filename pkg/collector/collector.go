@@ -9,13 +9,17 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	twitch "github.com/gempir/go-twitch-irc/v4"
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 
 	"github.com/tungstene/tungstene/pkg/clock"
 	"github.com/tungstene/tungstene/pkg/control"
@@ -166,13 +170,17 @@ func (c Config) withDefaults() (Config, error) {
 type Collector struct {
 	cfg     Config
 	started time.Time
-	outbox  *local.Queue
+	outbox  *outbox
 	reader  *chat.Reader
 	sweeper *helix.Sweeper
 	batch   *batcher
 	forward *forwarder
 	metrics *metrics
 	rates   *rates
+
+	listener *listener
+	lags     lags
+	stamps   bool // lines are stamped by the clock that they are received by
 
 	// taking ends some time after Run's context: records that can't be taken by then never will.
 	taking     context.Context //nolint:containedctx // the connections' callbacks have none
@@ -201,12 +209,13 @@ func New(cfg Config) (*Collector, error) {
 	c := &Collector{cfg: cfg, started: time.Now(), rates: newRates()}
 	c.taking, c.stopTaking = context.WithCancel(context.Background())
 	c.metrics = newMetrics(cfg.Registerer, c)
-	c.outbox, err = local.Open(filepath.Join(cfg.Dir, "outbox.db"), local.Options{
-		Queues: []string{outboxQueue}, MaxBytes: cfg.OutboxBytes, Logger: cfg.Logger,
+	file, err := local.Open(filepath.Join(cfg.Dir, "outbox.db"), local.Options{
+		Queues: []string{outboxQueue}, MaxBytes: cfg.OutboxBytes + outboxMargin, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open the outbox: %w", err)
 	}
+	c.outbox = &outbox{Queue: file, bytes: cfg.OutboxBytes, age: cfg.OutboxAge}
 	if err := c.assemble(); err != nil {
 		return nil, errors.Join(err, c.outbox.Close())
 	}
@@ -219,9 +228,16 @@ func (c *Collector) assemble() error {
 	chatCfg.Collector, chatCfg.Clock, chatCfg.Logger, chatCfg.Registerer = cfg.Name, cfg.Clock, cfg.Logger, cfg.Registerer
 	c.reader = chat.New(chatCfg, c.line)
 	c.batch = newBatcher(cfg, c.outbox, func() []chat.Span { return c.reader.Cut(cfg.Clock.Now()) }, c.metrics)
+	c.listener = newListener(c.reader, cfg.Logger)
+	// In a replay the clock runs faster, and so do lags.
+	_, c.stamps = cfg.Clock.(clock.System)
 	c.forward = &forwarder{from: c.outbox, to: cfg.Queue, logger: cfg.Logger, metrics: c.metrics}
+	if cfg.DrainRate > 0 {
+		c.forward.pace = rate.NewLimiter(rate.Limit(cfg.DrainRate), int(max(cfg.DrainRate/4, 64<<10)))
+	}
 	sweeps := cfg.Sweeps
 	sweeps.Clock, sweeps.Emit, sweeps.Logger, sweeps.Registerer = cfg.Clock, c.documents, cfg.Logger, cfg.Registerer
+	sweeps.ChatRate = c.listener.recent
 	var err error
 	if c.sweeper, err = helix.NewSweeper(cfg.Helix, sweeps); err != nil {
 		return err
@@ -310,6 +326,7 @@ func (c *Collector) Run(stop context.Context) error {
 	readers.Go(func() error { return ended(c.sweeper.Run(reading)) })
 	readers.Go(func() error { return c.heartbeats(reading) })
 	readers.Go(func() error { return c.rates.run(reading) })
+	senders.Go(func() error { c.watch(sending); return nil })
 	readers.Go(func() error {
 		select {
 		case <-writing.Done():
@@ -325,7 +342,14 @@ func (c *Collector) Run(stop context.Context) error {
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.cfg.Drain)
 	defer cancel()
 	if ferr := c.batch.flush(last, c.plan.Load()); ferr != nil {
-		err = errors.Join(err, fmt.Errorf("write the last records: %w", ferr))
+		if c.cfg.OutboxFull == Drop {
+			abandoning, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.cfg.Drain)
+			ferr = c.batch.abandon(abandoning)
+			cancel()
+		}
+		if ferr != nil {
+			err = errors.Join(err, fmt.Errorf("write the last records: %w", ferr))
+		}
 	}
 	c.drain(last)
 	stopSending()
@@ -375,6 +399,49 @@ func ended(err error) error {
 	return err
 }
 
+// watch looks every second at what grows, falls silent or drifts.
+func (c *Collector) watch(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	var written, incoming float64
+	for {
+		var now time.Time
+		select {
+		case <-ctx.Done():
+			return
+		case now = <-tick.C:
+		}
+		c.outbox.observe(ctx, now)
+		c.lags.judge(now)
+		stuck, _ := c.batch.trouble()
+		live, logins := c.live()
+		c.listener.look(now, live, logins, !stuck.IsZero())
+		if c.forward.pace != nil {
+			total := value(c.metrics.bytes)
+			incoming, written = incoming+(total-written-incoming)/30, total
+			// A pace below what comes in would never come to an end.
+			c.forward.pace.SetLimit(rate.Limit(max(float64(c.cfg.DrainRate), 2*incoming)))
+		}
+	}
+}
+
+// live are the channels that the last sweep found live, with their viewers, and the logins of those
+// whose chat is recorded now.
+func (c *Collector) live() (viewers map[string]int, logins map[string]string) {
+	now := c.cfg.Clock.Now()
+	if now.Sub(c.sweeper.Status().LastSweep) < sweepsTell {
+		viewers = c.sweeper.Live()
+	}
+	p := c.plan.Load()
+	logins = make(map[string]string, len(p.byChannel))
+	for id, channel := range p.byChannel {
+		if slices.ContainsFunc(channel.events, func(e *plannedEvent) bool { return e.contains(now) }) {
+			logins[id] = channel.login
+		}
+	}
+	return viewers, logins
+}
+
 // drain waits until the outbox is empty or the context ends.
 func (c *Collector) drain(ctx context.Context) {
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -401,6 +468,7 @@ func (c *Collector) line(l chat.Line) {
 	if channel == nil {
 		return // parted a moment ago
 	}
+	c.hear(l)
 	message := false // however many events it is read for
 	for _, ev := range channel.events {
 		doc, err := chat.Convert(l, ev.chat)
@@ -413,10 +481,34 @@ func (c *Collector) line(l chat.Line) {
 		if doc == nil {
 			continue
 		}
-		message = c.encode(doc, ev) || message
+		message = c.encode(l.Received, doc, ev) || message
 	}
 	if message {
 		c.rates.count(l.Channel.ID)
+	}
+}
+
+// hear notes that a channel speaks, and what its line tells of our clock.
+func (c *Collector) hear(l chat.Line) {
+	var tags map[string]string
+	switch m := l.Message.(type) {
+	case *twitch.PrivateMessage:
+		tags = m.Tags
+	case *twitch.UserNoticeMessage:
+		tags = m.Tags
+	case *twitch.ClearChatMessage:
+		tags = m.Tags
+	case *twitch.ClearMessage:
+		tags = m.Tags
+	default:
+		return // it comes with a JOIN, not from people
+	}
+	c.listener.hear(l.Channel.ID, time.Now())
+	if !c.stamps || l.Late {
+		return
+	}
+	if sent, err := strconv.ParseInt(tags["tmi-sent-ts"], 10, 64); err == nil && sent > 0 {
+		c.lags.add(l.Channel.ID, l.Received.Sub(time.UnixMilli(sent)))
 	}
 }
 
@@ -430,12 +522,12 @@ func (c *Collector) documents(ctx context.Context, docs []record.Document) error
 		}
 		records = append(records, r)
 	}
-	return c.batch.add(ctx, records...)
+	return c.batch.add(ctx, time.Time{}, records...)
 }
 
 // encode records a document and reports whether it was a chat message. While too many records wait
 // for the outbox it blocks, and with it the connection.
-func (c *Collector) encode(doc record.Document, ev *plannedEvent) (message bool) {
+func (c *Collector) encode(received time.Time, doc record.Document, ev *plannedEvent) (message bool) {
 	r, err := record.Encode(doc)
 	if err != nil {
 		c.metrics.invalid.Inc()
@@ -446,7 +538,17 @@ func (c *Collector) encode(doc record.Document, ev *plannedEvent) (message bool)
 		c.metrics.outside.Inc()
 		return false
 	}
-	if err := c.batch.add(c.taking, r); err != nil {
+	if len(ev.excluded) > 0 {
+		var done record.Redaction
+		if r, done = record.Redact(r, ev.excludes); done == record.Removed {
+			c.metrics.excluded.Inc()
+			return false // covered all the same: it was read
+		}
+	}
+	switch err := c.batch.add(c.taking, received, r); {
+	case errors.Is(err, errDropped):
+		return r.Kind == record.KindMessage // it was said, and is counted as dropped
+	case err != nil:
 		c.metrics.refused.Inc()
 		c.cfg.Logger.Error("a record was not taken while stopping, for lack of room on disk; its time counts as a gap",
 			slog.String("event", ev.slug), slog.Any("err", err))
@@ -518,6 +620,7 @@ func (c *Collector) apply(a control.Assignment) error {
 	c.sweeper.Set(a.Channels, a.Events)
 	c.cfg.Helix.SetBudget(a.Budget.HelixPoints)
 	c.rates.keep(p.byChannel)
+	c.listener.keep(p.byChannel)
 	return nil
 }
 
@@ -550,9 +653,9 @@ func (c *Collector) masterBack(sent, now time.Time) {
 	}
 }
 
-// maxClockOffset is how far a collector's clock may be off before it is a condition: half of the
-// rollup's default clock skew.
-const maxClockOffset = 2500 * time.Millisecond
+// maxClockOffset is how far a collector's clock may be off the master's before it is a condition: less
+// than half of the default clock skew that consumers allow for.
+const maxClockOffset = 2 * time.Second
 
 // heartbeatOf is the present state as the master is told.
 func (c *Collector) heartbeatOf(ctx context.Context) control.Heartbeat {
@@ -585,11 +688,24 @@ func (c *Collector) heartbeatOf(ctx context.Context) control.Heartbeat {
 	s.Conditions = append(s.Conditions, c.reader.Conditions()...)
 	s.Conditions = append(s.Conditions, c.cfg.Helix.Conditions()...)
 	s.Conditions = append(s.Conditions, c.sweeper.Conditions()...)
+	s.Conditions = append(s.Conditions, c.listener.conditions()...)
 	s.Conditions = append(s.Conditions, c.forward.conditions()...)
+	s.Conditions = append(s.Conditions, c.outbox.conditions(c.cfg.OutboxFull)...)
+	s.OutboxLeft = c.outbox.left()
+	var drops []control.Condition
+	s.Dropped, drops = c.batch.dropped()
+	s.Conditions = append(s.Conditions, drops...)
+	if since, lag := c.lags.trouble(); !since.IsZero() {
+		s.Conditions = append(s.Conditions, control.Condition{
+			Name: "clock-apart", Subject: "twitch", Since: since,
+			Detail: fmt.Sprintf("chat lines are received %s after the time that Twitch stamped them with, on every channel: "+
+				"check this machine's time synchronisation", lag.Round(time.Millisecond)),
+		})
+	}
 	if since, why := c.batch.trouble(); !since.IsZero() {
 		s.Conditions = append(s.Conditions, control.Condition{
 			Name: "outbox-unwritable", Since: since,
-			Detail: why + ": nothing is read beyond what memory holds; make room on the collector's disk",
+			Detail: why + ": " + c.whenFull(),
 		})
 	}
 	c.mu.Lock()
@@ -597,7 +713,7 @@ func (c *Collector) heartbeatOf(ctx context.Context) control.Heartbeat {
 	s.ClockOffset = c.clockOffset
 	if !c.clockOff.IsZero() {
 		s.Conditions = append(s.Conditions, control.Condition{
-			Name: "clock-off", Since: c.clockOff,
+			Name: "clock-apart", Subject: "master", Since: c.clockOff,
 			Detail: fmt.Sprintf("this machine's clock is %s off the master's: check its time synchronisation", c.clockOffset),
 		})
 	}
@@ -607,4 +723,12 @@ func (c *Collector) heartbeatOf(ctx context.Context) control.Heartbeat {
 		})
 	}
 	return h
+}
+
+// whenFull says what happens to what arrives while the outbox can't be written, and what to do.
+func (c *Collector) whenFull() string {
+	if c.cfg.OutboxFull == Drop {
+		return "what arrives beyond what memory holds is dropped, its time is a gap; see to the queue and to the room on the collector's disk"
+	}
+	return "nothing is read beyond what memory holds, its time is a gap; see to the queue and to the room on the collector's disk"
 }

@@ -3,10 +3,13 @@ package collector
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"golang.org/x/time/rate"
 
 	"github.com/tungstene/tungstene/pkg/control"
 	"github.com/tungstene/tungstene/pkg/queue"
@@ -18,14 +21,46 @@ const forwardWindow = 32
 // forwarder carries batches from the outbox to the queue. A batch leaves the outbox only when the
 // queue has confirmed it.
 type forwarder struct {
-	from    queue.Subscriber
+	from    *outbox
 	to      queue.Publisher
 	logger  *slog.Logger
 	metrics *metrics
+	// pace is how fast a backlog goes; nil: as fast as it can.
+	pace *rate.Limiter
 
 	mu      sync.Mutex
 	failing time.Time
 	failure error
+	sending time.Time // since when the queue has what it did not confirm yet
+}
+
+const (
+	// backlogAge is how long the oldest batch must have waited for what is sent to be a backlog.
+	backlogAge = 5 * time.Second
+	// slowAfter is how long the queue may take to confirm before that is told.
+	slowAfter = 5 * time.Second
+)
+
+// wait holds a backlog back to its pace. What comes live meanwhile stands behind it in the outbox, so
+// order is kept. Without a backlog it returns at once.
+func (f *forwarder) wait(ctx context.Context, held []queue.Delivery) error {
+	if f.pace == nil {
+		return nil
+	}
+	_, _, oldest, err := f.from.Stats(ctx)
+	if err != nil || oldest.IsZero() || time.Since(oldest) < backlogAge {
+		return nil //nolint:nilerr // it is only a matter of pace
+	}
+	for _, d := range held {
+		for left := len(d.Body); left > 0; {
+			n := min(left, f.pace.Burst())
+			if err := f.pace.WaitN(ctx, n); err != nil {
+				return err
+			}
+			left -= n
+		}
+	}
+	return nil
 }
 
 func (f *forwarder) run(ctx context.Context) error {
@@ -64,7 +99,12 @@ func (f *forwarder) forward(ctx context.Context, held []queue.Delivery) error {
 	for i, d := range held {
 		messages[i] = d.Message
 	}
+	if err := f.wait(ctx, held); err != nil {
+		return err
+	}
 	start := time.Now()
+	f.set(start)
+	defer f.set(time.Time{})
 	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 10*time.Second) {
 		err := f.to.Publish(ctx, queue.Store, messages...)
 		if err == nil {
@@ -122,6 +162,12 @@ func (f *forwarder) acknowledge(ctx context.Context, held []queue.Delivery) erro
 	}
 }
 
+func (f *forwarder) set(sending time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.sending = sending
+}
+
 func (f *forwarder) fail(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -145,7 +191,14 @@ func (f *forwarder) conditions() []control.Condition {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.failing.IsZero() {
-		return nil
+		if f.sending.IsZero() || time.Since(f.sending) < slowAfter {
+			return nil
+		}
+		return []control.Condition{{
+			Name: "queue-unavailable", Since: f.sending,
+			Detail: fmt.Sprintf("the queue has confirmed nothing for %s: it is away, blocks or is slow; records wait on disk and are sent when it is back",
+				roughly(time.Since(f.sending))),
+		}}
 	}
 	detail := f.failure.Error() + ": records wait on disk and are sent when the queue is back"
 	if errors.Is(f.failure, queue.ErrUnroutable) {

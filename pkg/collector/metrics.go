@@ -10,6 +10,7 @@ import (
 
 type metrics struct {
 	lines, records, invalid, outside, refused, forwarded, unsent prometheus.Counter
+	bytes, dropped, excluded                                     prometheus.Counter
 	commit, confirm                                              prometheus.Histogram
 }
 
@@ -30,6 +31,9 @@ func newMetrics(reg prometheus.Registerer, c *Collector) *metrics {
 		refused:   counter("refused_total", "Records not taken while stopping, for lack of room on disk."),
 		forwarded: counter("forwarded_batches_total", "Batches confirmed by the queue."),
 		unsent:    counter("feed_unsent_total", "Batches that the live feed did not take."),
+		bytes:     counter("outbox_written_bytes_total", "Bytes of batches written to the outbox."),
+		dropped:   counter("dropped_records_total", "Records dropped because the outbox could not take them (collector.outbox_full: drop)."),
+		excluded:  counter("excluded_total", "Records of people who opted out or were forgotten, not kept."),
 		commit:    histogram("outbox_commit_seconds", "Time to write a tick to the outbox, durable."),
 		confirm:   histogram("queue_confirm_seconds", "Time until the queue confirmed a group of batches."),
 	}
@@ -48,7 +52,8 @@ func newMetrics(reg prometheus.Registerer, c *Collector) *metrics {
 		}
 		return n, size, oldest
 	}
-	reg.MustRegister(m.lines, m.records, m.invalid, m.outside, m.refused, m.forwarded, m.unsent, m.commit, m.confirm,
+	reg.MustRegister(m.lines, m.records, m.invalid, m.outside, m.refused, m.forwarded, m.unsent, m.bytes, m.dropped, m.excluded,
+		m.commit, m.confirm,
 		gauge("channels_assigned", "Channels that this collector is to read.", func() float64 {
 			return float64(len(c.plan.Load().assignment.Channels))
 		}),
@@ -69,6 +74,12 @@ func newMetrics(reg prometheus.Registerer, c *Collector) *metrics {
 				return 0
 			}
 			return time.Since(oldest).Seconds()
+		}),
+		gauge("outbox_left_seconds", "How long the outbox takes what comes until a bound is reached; 0 when it is not filling.", func() float64 {
+			return c.outbox.left().Seconds()
+		}),
+		gauge("silent_channels", "Live channels that are silent for longer than their own rate explains.", func() float64 {
+			return float64(len(c.listener.conditions()))
 		}),
 	)
 	return m

@@ -27,7 +27,10 @@ type plannedEvent struct {
 	start, end time.Time
 	chat       chat.Event
 	channels   map[string]*since // the ids read for this event
+	excluded   map[string]bool   // pseudonyms of those of whom nothing is recorded
 }
+
+func (e *plannedEvent) excludes(pseudonym string) bool { return e.excluded[pseudonym] }
 
 // since is from when on a channel's lines are recorded for an event: the moment that the first plan
 // with both took effect, in Unix milliseconds; 0 as long as it has not.
@@ -77,6 +80,12 @@ func newPlan(a control.Assignment, before *plan) (*plan, error) {
 		ev := &plannedEvent{
 			slug: e.Slug, start: e.Start, end: e.End, channels: map[string]*since{},
 			chat: chat.Event{Slug: e.Slug, KeepText: e.KeepText, Pseudonyms: pseudonyms},
+		}
+		if len(e.Excluded) > 0 {
+			ev.excluded = make(map[string]bool, len(e.Excluded))
+			for _, pseudonym := range e.Excluded {
+				ev.excluded[pseudonym] = true
+			}
 		}
 		bySlug[e.Slug] = ev
 		p.events = append(p.events, ev)

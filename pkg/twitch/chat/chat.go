@@ -45,6 +45,9 @@ type Line struct {
 	Channel Channel
 	// Received is when the line was read, by the event clock.
 	Received time.Time
+	// Late says that nothing had been read for a while before: the line may have waited in the
+	// system's buffers, and its lag tells nothing.
+	Late bool
 	// Message is the parsed line. The State of a *twitch.RoomStateMessage is whole: what the line
 	// left out is as it was told before.
 	Message twitch.Message

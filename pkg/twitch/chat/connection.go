@@ -474,7 +474,7 @@ func (g *generation) handle(raw string) error {
 		}
 	}
 	if login != "" {
-		g.r.sink(Line{Connection: g.name, Channel: g.channel(login, room), Received: at, Message: message})
+		g.r.sink(Line{Connection: g.name, Channel: g.channel(login, room), Received: at, Late: g.behind, Message: message})
 	}
 	g.r.mu.Lock()
 	g.lastLine = time.Now()

@@ -471,6 +471,11 @@ func (c *Client) once(ctx context.Context, a *account, endpoint, value string, a
 	return nil
 }
 
+// preferred is the key of a context's value: how many client ids are passed over, in their order of
+// preference, as long as those after them can be used. An answer that is hard to believe is asked for
+// once more with another client id.
+type preferred struct{}
+
 // acquire chooses the first client id that is taken and has points, and reserves one point. It waits
 // when all that are taken are exhausted.
 func (c *Client) acquire(ctx context.Context) (*account, error) {
@@ -484,7 +489,9 @@ func (c *Client) acquire(ctx context.Context) (*account, error) {
 			next    time.Time
 			refused []error
 		)
-		for _, a := range c.accounts {
+		first, _ := ctx.Value(preferred{}).(int)
+		for i := range c.accounts {
+			a := c.accounts[(first+i)%len(c.accounts)]
 			if a.refusedUntil.After(now) {
 				refused = append(refused, a.refusal)
 				continue

@@ -31,6 +31,9 @@ type SweeperConfig struct {
 	// are missed, while sessions and changes are emitted again with the next sweep; ids are made of
 	// facts, so that is safe when some were kept. Required.
 	Emit func(ctx context.Context, docs []record.Document) error
+	// ChatRate is a channel's chat messages per second of about the last minute, by which an answer
+	// that lists nobody is judged. Default nil: chat is no witness.
+	ChatRate func(channel string) float64
 	// Logger is where lasting trouble is told. Default slog.Default().
 	Logger *slog.Logger
 	// Registerer takes the metrics. Default nil: none.
@@ -44,8 +47,11 @@ type SweeperConfig struct {
 // event.
 //
 // What Twitch did not answer within half the interval to the next slot stays unsampled. An answer
-// that lists nobody, right after one that listed three or more, is suspect: its samples are
-// withheld until the next sweep confirms them, and then emitted with their own slot.
+// that lists none of the channels that were live, three or more, is suspect: it is asked for twice
+// more within seconds, with another client id where there is one. If it stays so, chat decides: where
+// it goes on at most of them, they stay unsampled; where it has all but ceased, they are offline.
+// Where chat is no witness, samples are withheld until the next sweep confirms them, and then emitted
+// with their own slot.
 //
 // What was seen is kept in memory. After a restart, and in an event that has just begun, sessions
 // under way are started again, with the same ids, and the values found are reported as changes from
@@ -70,7 +76,9 @@ type Sweeper struct {
 	dirty      bool // channels or events are newer than track
 	status     SweepStatus
 	conditions []control.Condition
+	nobody     []control.Condition // of lookups
 	gone       []control.Condition
+	live       map[string]int // never changed
 }
 
 // SweepStatus is how a Sweeper is doing. Counts are since the start.
@@ -145,13 +153,21 @@ func (s *Sweeper) Status() SweepStatus {
 	return s.status
 }
 
+// Live are the channels that were live with viewers at the last sweep that told of them, and how many
+// viewers each had. The map is shared: don't change it.
+func (s *Sweeper) Live() map[string]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.live
+}
+
 // Conditions are what is wrong now: helix-empty when an answer listed nobody where many had been
-// live, channel-gone of a channel whose account Twitch does not list any more. They are apart from
+// live, or none of the accounts (subject "users"), channel-gone of a channel whose account Twitch does not list any more. They are apart from
 // the client's.
 func (s *Sweeper) Conditions() []control.Condition {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return append(slices.Clone(s.conditions), s.gone...)
+	return slices.Concat(s.conditions, s.nobody, s.gone)
 }
 
 // Run sweeps at each slot until ctx ends, and returns nil. A sweep that is under way then is given
@@ -219,7 +235,7 @@ func (s *Sweeper) adopt() {
 	s.dirty = false
 	s.track.set(s.channels, s.events)
 	if len(s.track.channels) == 0 {
-		s.status.Viewers, s.status.Live, s.conditions, s.gone = 0, 0, nil, nil
+		s.status.Viewers, s.status.Live, s.conditions, s.gone, s.nobody, s.live = 0, 0, nil, nil, nil, nil
 		s.since = time.Time{}
 	}
 }
@@ -261,18 +277,36 @@ func (s *Sweeper) sweep(ctx context.Context, slot, deadline time.Time) {
 	)
 	if len(ids) > 0 {
 		asking, done := s.before(ctx, deadline)
-		s.client.eachStreams(asking, ids, func(chunk []string, streams []Stream, err error) {
-			received := s.now()
-			if err == nil && received.After(deadline) {
-				err = errLate
+		ask := func(ctx context.Context, ids []string) {
+			s.client.eachStreams(ctx, ids, func(chunk []string, streams []Stream, err error) {
+				received := s.now()
+				if err == nil && received.After(deadline) {
+					err = errLate
+				}
+				if err != nil {
+					missed += len(chunk)
+					failed = err
+					return
+				}
+				answers = append(answers, answer{ids: chunk, streams: streams, received: received})
+			})
+		}
+		ask(asking, ids)
+		for again := 1; again <= asksAgain; again++ {
+			suspects := s.track.suspects(answers)
+			if len(suspects) == 0 || s.pause(asking, deadline) != nil {
+				break
 			}
-			if err != nil {
-				missed += len(chunk)
-				failed = err
-				return
-			}
-			answers = append(answers, answer{ids: chunk, streams: streams, received: received})
-		})
+			s.log.Info("twitch lists none of many channels that were live: asked again", "slot", slot, "time", again)
+			var doubted []string
+			answers = slices.DeleteFunc(answers, func(a answer) bool {
+				if suspects[a.ids[0]] {
+					doubted = append(doubted, a.ids...)
+				}
+				return suspects[a.ids[0]]
+			})
+			ask(context.WithValue(asking, preferred{}, again), doubted)
+		}
 		if errors.Is(context.Cause(asking), errLate) {
 			failed = fmt.Errorf("%w (%w)", errLate, failed)
 		}
@@ -283,7 +317,7 @@ func (s *Sweeper) sweep(ctx context.Context, slot, deadline time.Time) {
 		s.metrics.seconds.Observe(time.Since(began).Seconds())
 	}
 	next := s.track.clone()
-	out := next.sweep(slot, answers)
+	out := next.sweep(slot, answers, s.cfg.ChatRate)
 	result := "complete"
 	switch {
 	case len(ids) == 0 || missed == 0:
@@ -313,11 +347,24 @@ func (s *Sweeper) sweep(ctx context.Context, slot, deadline time.Time) {
 		s.status.LastSweep = slot
 		if out.taken > 0 {
 			s.status.Live, s.status.Viewers = out.live, out.viewers
+			s.live = next.viewers()
 		}
 		s.metrics.live.Set(float64(s.status.Live))
 		s.metrics.viewers.Set(float64(s.status.Viewers))
 		s.mu.Unlock()
 	}
+}
+
+// asksAgain is how often an answer that is hard to believe is asked for again.
+const asksAgain = 2
+
+// askPause is the longest pause before that.
+const askPause = 2 * time.Second
+
+// pause waits before it is asked again: a part of what is left until a deadline.
+func (s *Sweeper) pause(ctx context.Context, deadline time.Time) error {
+	now := s.now()
+	return s.cfg.Clock.Until(ctx, now.Add(min(askPause, deadline.Sub(now)/4)))
 }
 
 func (s *Sweeper) counted(result string, out swept, missed int) {
@@ -342,6 +389,14 @@ func (s *Sweeper) judge(slot time.Time, out swept, channels int) {
 	defer s.mu.Unlock()
 	var detail string
 	switch {
+	case out.doubted > 0:
+		if s.since.IsZero() {
+			s.since = slot
+			s.log.Warn("twitch lists nobody where many were live, and chat goes on there: they stay unsampled",
+				"slot", slot, "channels", out.doubted)
+		}
+		detail = fmt.Sprintf("Twitch lists nobody of %d channels of which many were live, asked again and again, while chat goes on there: "+
+			"they stay unsampled until it lists some of them, or chat ceases", out.doubted)
 	case out.withheld > 0:
 		if s.since.IsZero() {
 			s.since = slot
@@ -375,6 +430,12 @@ func (s *Sweeper) lookup(ctx context.Context, slot, next time.Time, scheduled bo
 	}
 	asking, done := s.before(ctx, next)
 	users, err := s.client.Users(asking, ids, nil)
+	for again := 1; again <= asksAgain && err == nil && len(users) == 0 && len(ids) >= manyLive; again++ {
+		if s.pause(asking, next) != nil {
+			break
+		}
+		users, err = s.client.Users(context.WithValue(asking, preferred{}, again), ids, nil)
+	}
 	done()
 	if ctx.Err() != nil {
 		return
@@ -390,7 +451,10 @@ func (s *Sweeper) lookup(ctx context.Context, slot, next time.Time, scheduled bo
 	}
 	if len(users) == 0 && len(ids) >= manyLive {
 		s.log.Warn("twitch knows none of the channels: not believed", "channels", len(ids))
+		s.noteNobody(len(ids))
 		ids, result = nil, "failed"
+	} else if len(users) > 0 {
+		s.noteNobody(0)
 	}
 	clone := s.track.clone()
 	docs, renamed := clone.users(slot, s.now(), ids, users)
@@ -412,6 +476,21 @@ func (s *Sweeper) lookup(ctx context.Context, slot, next time.Time, scheduled bo
 		s.usersDue = s.users.Next(slot)
 	}
 	s.noteGone()
+}
+
+// noteNobody raises helix-empty for accounts of which Twitch knows none, or takes it back.
+func (s *Sweeper) noteNobody(asked int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if asked == 0 {
+		s.nobody = nil
+	} else if len(s.nobody) == 0 {
+		s.nobody = []control.Condition{{
+			Name: "helix-empty", Subject: "users", Since: time.Now(),
+			Detail: fmt.Sprintf("Twitch knows none of %d accounts, asked again and again: not believed; what is known of them stays, "+
+				"and they are looked up again after the next sweep", asked),
+		}}
+	}
 }
 
 // noteGone raises channel-gone for channels that two lookups in a row did not list.

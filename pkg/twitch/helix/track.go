@@ -26,6 +26,7 @@ type swept struct {
 	docs          []record.Document
 	taken         int // channels sampled, those released included
 	withheld      int // channels whose offline sample waits to be confirmed
+	doubted       int // channels left unsampled, because chat goes on where nobody is listed
 	discarded     int // of the sweep before, not confirmed
 	live, viewers int
 	confirmed     bool // what had been withheld is released
@@ -51,8 +52,11 @@ type tracked struct {
 	login  string // as assigned
 	events []string
 
-	// live is what the last accepted sample said.
-	live bool
+	// live is what the last accepted sample said, viewers how many it counted.
+	live    bool
+	viewers int
+	// chat is the rate of its chat at the last sample that had it live.
+	chat float64
 	// session is the stream under way, as last listed, but for Started.
 	session Stream
 	// offline is the first slot at which a session under way was not listed; else zero.
@@ -140,18 +144,69 @@ func (t *tracker) within(event string, at time.Time) bool {
 	return ok && !at.Before(e.Start) && at.Before(e.End)
 }
 
-// sweep takes the answers of one slot. Channels in none of them are unsampled.
-func (t *tracker) sweep(slot time.Time, answers []answer) swept {
-	var out swept
-	slices.SortFunc(answers, func(a, b answer) int { return cmp.Compare(strings.Join(a.ids, " "), strings.Join(b.ids, " ")) })
-	none, wereLive := true, 0
-	for _, a := range answers {
-		none = none && len(a.streams) == 0
+// suspects are the answers that list none of the channels that were live, where those were many: in
+// the answer, or in all together where all are so. Each is named by its first channel.
+func (t *tracker) suspects(answers []answer) map[string]bool {
+	all, wereLive := true, 0
+	gone := make([]bool, len(answers))
+	for i, a := range answers {
+		gone[i] = true
+		for j := range a.streams {
+			if ch := t.channels[a.streams[j].Channel]; ch != nil && ch.live {
+				gone[i] = false
+			}
+		}
+		all = all && gone[i]
 		wereLive += t.liveOf(a.ids)
 	}
+	out := map[string]bool{}
+	for i, a := range answers {
+		if gone[i] && (t.liveOf(a.ids) >= manyLive || all && wereLive >= manyLive) {
+			out[a.ids[0]] = true
+		}
+	}
+	return out
+}
+
+// The chat of a channel that was live is a witness when it had leastChat messages a second; it goes
+// on when it has still a part of that, chatGoesOn. After a stream's end people linger for a while.
+const (
+	leastChat  = 0.02
+	chatGoesOn = 0.25
+)
+
+// chatting asks the chat of the channels that were live. known is false where there is no witness.
+func (t *tracker) chatting(answers []answer, suspects map[string]bool, chat func(string) float64) (on, known bool) {
+	if chat == nil {
+		return false, false
+	}
+	witnesses, going := 0, 0
+	for _, a := range answers {
+		if !suspects[a.ids[0]] {
+			continue
+		}
+		for _, id := range a.ids {
+			if ch := t.channels[id]; ch != nil && ch.live && ch.chat >= leastChat {
+				witnesses++
+				if chat(id) >= chatGoesOn*ch.chat {
+					going++
+				}
+			}
+		}
+	}
+	return 2*going >= witnesses, witnesses > 0
+}
+
+// sweep takes the answers of one slot. Channels in none of them are unsampled. Chat is the present
+// rate of a channel's chat; nil when nothing is known of it.
+func (t *tracker) sweep(slot time.Time, answers []answer, chat func(string) float64) swept {
+	var out swept
+	slices.SortFunc(answers, func(a, b answer) int { return cmp.Compare(strings.Join(a.ids, " "), strings.Join(b.ids, " ")) })
+	suspects := t.suspects(answers)
+	on, known := t.chatting(answers, suspects, chat)
 	for _, a := range answers {
 		empty := len(a.streams) == 0
-		suspect := empty && (t.liveOf(a.ids) >= manyLive || (none && wereLive >= manyLive))
+		suspect := suspects[a.ids[0]] && (on || !known)
 		listed := make(map[string]*Stream, len(a.streams))
 		for i := range a.streams {
 			listed[a.streams[i].Channel] = &a.streams[i]
@@ -163,6 +218,10 @@ func (t *tracker) sweep(slot time.Time, answers []answer) swept {
 			}
 			s := listed[id]
 			switch {
+			case suspect && known && s == nil:
+				ch.withheld = time.Time{}
+				out.doubted++
+				continue
 			case !ch.withheld.IsZero() && empty:
 				out.docs = t.accept(out.docs, id, ch.withheld, ch.withheldReceived, nil)
 				out.taken++
@@ -172,7 +231,7 @@ func (t *tracker) sweep(slot time.Time, answers []answer) swept {
 				// Twitch lists channels again: what it said before is worth nothing.
 				ch.withheld = time.Time{}
 				out.discarded++
-			case suspect:
+			case suspect && s == nil:
 				ch.withheld, ch.withheldReceived = slot, a.received
 				out.withheld++
 				continue
@@ -180,9 +239,23 @@ func (t *tracker) sweep(slot time.Time, answers []answer) swept {
 			out.docs = t.accept(out.docs, id, slot, a.received, s)
 			out.taken++
 			if s != nil {
+				if chat != nil {
+					ch.chat = chat(id)
+				}
 				out.live++
 				out.viewers += s.Viewers
 			}
+		}
+	}
+	return out
+}
+
+// viewers are those of the channels that were live when last sampled, and had any.
+func (t *tracker) viewers() map[string]int {
+	out := make(map[string]int, len(t.channels))
+	for id, ch := range t.channels {
+		if ch.live && ch.viewers > 0 {
+			out[id] = ch.viewers
 		}
 	}
 	return out
@@ -201,7 +274,10 @@ func (t *tracker) liveOf(ids []string) int {
 // accept takes one channel's sample; s is nil when it is offline.
 func (t *tracker) accept(docs []record.Document, id string, slot, received time.Time, s *Stream) []record.Document {
 	ch := t.channels[id]
-	ch.live = s != nil
+	ch.live, ch.viewers = s != nil, 0
+	if s != nil {
+		ch.viewers = s.Viewers
+	}
 	for _, event := range ch.events {
 		if !t.within(event, slot) {
 			continue
