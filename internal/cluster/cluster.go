@@ -35,6 +35,8 @@ type Options struct {
 	Joins int
 	// Grace is rollup.grace: short, since tests wait for it. Default 2 s.
 	Grace time.Duration
+	// Skew is consumer.skew. Default 1 s.
+	Skew time.Duration
 	// HeartbeatTimeout is master.heartbeat_timeout. Default 3 s.
 	HeartbeatTimeout time.Duration
 	// Brokers are the RabbitMQ nodes to use. Default: one that lives as long as the test.
@@ -87,6 +89,9 @@ func New(t *testing.T, programs *Programs, o Options) *Cluster {
 	}
 	if o.Grace == 0 {
 		o.Grace = 2 * time.Second
+	}
+	if o.Skew == 0 {
+		o.Skew = time.Second
 	}
 	if o.HeartbeatTimeout == 0 {
 		o.HeartbeatTimeout = 3 * time.Second
@@ -218,14 +223,14 @@ twitch:
 rollup:
   grace: %[12]s
 consumer:
-  skew: 1s
+  skew: %[19]s
 master:
   urls: [%[13]s]
   heartbeat_timeout: %[16]s
 %[14]s`, name, data, strings.Join(brokers, ", "), c.Prefix+user, password, uri, c.Database,
 		c.Via(name, "chat", c.Sim.IRC), strings.Replace(c.Sim.Helix, web, api, 1), strings.Replace(c.Sim.Auth, web, api, 1),
 		c.clientSecret, c.Grace, strings.Join(c.MasterURLs(name), ", "), own, c.Prefix, c.HeartbeatTimeout,
-		cmp.Or(c.addrs[name], "127.0.0.1:0"), c.Joins))
+		cmp.Or(c.addrs[name], "127.0.0.1:0"), c.Joins, c.Skew))
 	if c.Config != nil {
 		f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
 		if err != nil {
@@ -280,8 +285,15 @@ func (c *Cluster) AddCollector() *Program {
 	return p
 }
 
-// launch runs a role by its name, with a configuration that is made the first time.
+// launch runs a role by its name.
 func (c *Cluster) launch(name string) *Program {
+	c.T.Helper()
+	role, _, _ := strings.Cut(name, "-")
+	return c.Start(name, role, "--config", c.File(name))
+}
+
+// File is the configuration of a role by its name ("collector-3"), made the first time.
+func (c *Cluster) File(name string) string {
 	c.T.Helper()
 	role, _, _ := strings.Cut(name, "-")
 	file := c.configs[name]
@@ -295,7 +307,7 @@ func (c *Cluster) launch(name string) *Program {
 		}
 		file = c.config(name, "role", c.rolePassword, own)
 	}
-	return c.Start(name, role, "--config", file)
+	return file
 }
 
 // Revive starts a program that was ended, on the folder that it had, and returns when it serves.

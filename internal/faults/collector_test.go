@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tungstene/tungstene/internal/cluster"
+	"github.com/tungstene/tungstene/pkg/app"
 	"github.com/tungstene/tungstene/pkg/control"
 )
 
@@ -189,4 +190,35 @@ func (s *scenario) assigned() (list []string) {
 	}
 	slices.Sort(list)
 	return list
+}
+
+// A drained collector is left without channels, stays so over a restart, and gets its share back.
+func TestDrain(t *testing.T) {
+	s := begin(t, options{Options: cluster.Options{Collectors: 3}})
+	drained := s.Collectors[0]
+	started := time.Now()
+	s.Operate(app.ExitOK, "drain", drained.Name)
+	s.faults++
+	s.takeovers = append(s.takeovers, time.Since(started))
+	s.Until("the others read every channel", s.allRead)
+	without := drained.MetricIs("tungstene_collector_channels_joined", 0)
+	if err := without(); err != nil {
+		t.Error(err)
+	}
+	s.flow(200)
+	drained.Stop()
+	drained = s.Revive(drained.Name)
+	s.Until("every channel is read", s.allRead)
+	if err := drained.MetricIs("tungstene_collector_channels_joined", 0)(); err != nil {
+		t.Errorf("after a restart: %v", err)
+	}
+	s.Operate(app.ExitOK, "drain", drained.Name, "--undo")
+	s.Until("it has its share again", func() error {
+		if drained.MetricIs("tungstene_collector_channels_joined", 0)() == nil {
+			return fmt.Errorf("it has none")
+		}
+		return s.allRead()
+	})
+	s.flow(200)
+	s.nothingLost()
 }

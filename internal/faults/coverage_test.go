@@ -142,7 +142,7 @@ func (s *scenario) onlyGapsLost() {
 		if _, ok := have[e.ID]; ok {
 			if !cover.within(e.Room, e.SentMS, slackMS) {
 				if claimed++; claimed <= 5 {
-					s.T.Errorf("a stored message of %s at %s lies more than a second outside of any coverage", e.Channel, clock(e.SentMS))
+					s.T.Errorf("a stored message of %s at %s lies more than a second outside of any coverage", e.Channel, clockOf(e.SentMS))
 				}
 			}
 			continue
@@ -159,7 +159,7 @@ func (s *scenario) onlyGapsLost() {
 		// Coverage that ends at a message ends a millisecond after it.
 		if cover.within(e.Room, e.SentMS, 0) && cover.within(e.Room, e.SentMS-slackMS, 0) && cover.within(e.Room, e.SentMS+slackMS, 0) {
 			if hidden++; hidden <= 5 {
-				s.T.Errorf("a lost message of %s at %s lies within what %v claim to have read", e.Channel, clock(e.SentMS), cover.by(e.Room, e.SentMS))
+				s.T.Errorf("a lost message of %s at %s lies within what %v claim to have read", e.Channel, clockOf(e.SentMS), cover.by(e.Room, e.SentMS))
 			}
 		}
 	}
@@ -179,7 +179,7 @@ func (s *scenario) onlyGapsLost() {
 		s.T.Errorf("%d closed minutes call themselves complete and miss messages", wrong)
 	}
 	if total > 0 {
-		s.measure("%d lost, all between %s and %s, none inside of coverage", total, clock(from), clock(to))
+		s.measure("%d lost, all between %s and %s, none inside of coverage", total, clockOf(from), clockOf(to))
 	}
 	s.Sound()
 }
@@ -201,7 +201,7 @@ func (s *scenario) judgeStored(have map[string]int64) iter.Seq[error] {
 	}
 }
 
-func clock(ms int64) string { return time.UnixMilli(ms).UTC().Format("15:04:05.000") }
+func clockOf(ms int64) string { return time.UnixMilli(ms).UTC().Format("15:04:05.000") }
 
 // handovers are how long each channel of a collector was covered by nobody after it was killed at a
 // moment, by channel.
@@ -211,7 +211,7 @@ func (s *scenario) handovers(collector string, killed time.Time) map[string]time
 	cover := s.coverage()
 	for ch := range cover {
 		ended, first := cover.around(ch, collector, killed.UnixMilli())
-		if ended == 0 || ended < killed.Add(-5*time.Second).UnixMilli() {
+		if ended == 0 || ended < killed.Add(-15*time.Second).UnixMilli() {
 			continue // it did not read this one
 		}
 		if first == 0 {

@@ -48,6 +48,8 @@ type options struct {
 	cluster.Options
 
 	replicas int
+	// lasts is how long the event lasts at the most. Default 6 h.
+	lasts time.Duration
 	// inShort says that the scenario is part of the short form.
 	inShort bool
 }
@@ -88,7 +90,7 @@ func begin(t *testing.T, o options) *scenario {
 	t.Cleanup(s.api.Close)
 	now := time.Now().UTC()
 	s.Operate(app.ExitOK, "event", "create", event, "--replicas", strconv.Itoa(s.replicas),
-		"--start", record.Minute(now).Format(time.RFC3339), "--end", now.Add(6*time.Hour).Format(time.RFC3339))
+		"--start", record.Minute(now).Format(time.RFC3339), "--end", now.Add(cmp.Or(o.lasts, 6*time.Hour)).Format(time.RFC3339))
 	list, _ := s.Sim.Logins()
 	s.Operate(app.ExitOK, "channel", "import", event, list)
 	s.Operate(app.ExitOK, "event", "start", event)
@@ -291,7 +293,9 @@ func (s *scenario) node() *testrabbit.Broker {
 // last minute is closed for good.
 func (s *scenario) end() {
 	s.T.Helper()
-	s.Sim.Stop()
+	if !s.Sim.Ended() {
+		s.Sim.Stop()
+	}
 	s.Within(2*time.Minute, "all that was sent is out of outboxes and queues", s.emptied)
 	s.Within(2*time.Minute, "no consumer holds anything", s.unacknowledged)
 	through := record.Minute(time.Now()).Add(time.Minute)

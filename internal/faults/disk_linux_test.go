@@ -1,0 +1,102 @@
+package faults_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/tungstene/tungstene/internal/cluster"
+)
+
+// smallDisk mounts a file system of so many bytes, in memory.
+func smallDisk(t *testing.T, bytes int) string {
+	t.Helper()
+	dir := t.TempDir()
+	err := syscall.Mount("tungstene-test", dir, "tmpfs", 0, fmt.Sprintf("size=%d,mode=0700", bytes))
+	if err != nil {
+		if os.Getenv("CI") == "true" && os.Getuid() == 0 {
+			t.Fatalf("mount a small disk: %v", err)
+		}
+		t.Skipf("this machine does not let us mount a small disk: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+			t.Errorf("unmount %s: %v", dir, err)
+		}
+	})
+	return dir
+}
+
+// fill writes a file until the disk is full.
+func fill(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.Create(path) //nolint:gosec // in a folder of ours
+	if err != nil {
+		t.Fatal(err)
+	}
+	for block := make([]byte, 64<<10); len(block) > 0; {
+		_, err := f.Write(block)
+		switch {
+		case errors.Is(err, syscall.ENOSPC):
+			block = block[:len(block)/2] // to the last byte
+		case err != nil:
+			t.Fatal(err)
+		}
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A collector's disk fills up while the broker is away: it stops reading, says so, sends what it has
+// as soon as the broker is back, on the disk that is still full, and then goes on. What is missing
+// is what its coverage says.
+func TestCollectorDiskFull(t *testing.T) {
+	if testing.Short() || !full() {
+		t.Skip("not part of the short form; make faults runs it")
+	}
+	disk := smallDisk(t, 48<<20)
+	s := begin(t, options{Options: cluster.Options{
+		Data: func(program string) string {
+			if program == "collector-1" {
+				return filepath.Join(disk, "data")
+			}
+			return filepath.Join(disk, "..", program)
+		},
+	}})
+	victim := s.program("collector-1")
+	s.links.cut("collector-1", "broker")
+	s.Until("its outbox fills", func() error {
+		n, err := victim.Metric("tungstene_collector_outbox_batches")
+		if err == nil && n < 20 {
+			err = fmt.Errorf("%v batches", n)
+		}
+		return err
+	})
+	filler := filepath.Join(disk, "filler")
+	fill(t, filler)
+	s.faults++
+	s.Note("the disk of collector-1 is full")
+	s.collectorSays("outbox-unwritable", "outbox-full")
+	s.lasts("nothing can be written", 10*time.Second)
+	s.links.mend("collector-1", "broker")
+	back := time.Now()
+	s.Until("it has sent what was on its full disk", func() error {
+		n, err := victim.Metric("tungstene_collector_outbox_batches")
+		if err == nil && n > 3 {
+			err = fmt.Errorf("%v batches", n)
+		}
+		return err
+	})
+	s.takeovers = append(s.takeovers, time.Since(back))
+	if err := os.Remove(filler); err != nil {
+		t.Fatal(err)
+	}
+	s.Until("every channel is read", s.allRead)
+	s.flow(300)
+	s.onlyGapsLost()
+}
