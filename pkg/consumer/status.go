@@ -112,7 +112,7 @@ func (c *Consumer) announce(ctx context.Context) {
 		failed  bool
 	)
 	defer ticker.Stop()
-	write := func(ctx context.Context) {
+	write := func(ctx context.Context, left bool) {
 		beat++
 		now, total := time.Now(), c.status.inserted.Load()+c.status.existed.Load()
 		points = append(points, point{at: now, total: total})
@@ -125,7 +125,7 @@ func (c *Consumer) announce(ctx context.Context) {
 		}
 		m := control.Member{
 			ID: control.RoleConsumer + "/" + c.cfg.Name, Role: control.RoleConsumer, Name: c.cfg.Name, Node: c.cfg.Node,
-			Run: c.run, Version: c.cfg.Version, Started: started.UTC(), Seen: now.UTC(), Beat: beat,
+			Run: c.run, Version: c.cfg.Version, Started: started.UTC(), Seen: now.UTC(), Beat: beat, Left: left,
 			Conditions: c.status.list(),
 			Consumer: &control.ConsumerStatus{
 				Batches: c.status.batches.Load(), Inserted: c.status.inserted.Load(), Existed: c.status.existed.Load(),
@@ -151,11 +151,11 @@ func (c *Consumer) announce(ctx context.Context) {
 		failed = err != nil
 	}
 	for {
-		write(ctx)
+		write(ctx, false)
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			write(context.WithoutCancel(ctx))
+			write(context.WithoutCancel(ctx), true)
 			return
 		}
 	}
