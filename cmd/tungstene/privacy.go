@@ -340,7 +340,7 @@ type eventManifestCmd struct {
 }
 
 func (eventManifestCmd) Help() string {
-	return `Checks the signature, too: exit code 1 when it is not good. Whether the checksums are those of what is stored, tungstene reconcile tells.
+	return `Checks the signature, too: exit code 1 when it is not good. Whether the checksums are those of what is stored, tungstene manifest check tells.
 
 Example:
   tungstene event manifest zevent-2026 --public-key Gb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=`

@@ -60,7 +60,7 @@ func (m *Master) freeze(ctx context.Context, slug string, in control.NewFreeze) 
 			}
 			f = record.Manifest{
 				Event: slug, State: record.FreezeWaiting, Force: in.Force,
-				Requested: record.Millis(time.Now()), Revision: 1, Cause: "freeze",
+				Requested: record.Millis(m.cfg.Clock.Now()), Revision: 1, Cause: "freeze",
 			}
 		case err != nil:
 			return f, err
@@ -137,7 +137,7 @@ func (m *Master) keepManifests(ctx context.Context) []control.Condition {
 				})
 			}
 		case record.FreezeWaiting:
-			if time.Since(f.Requested) > freezePatience {
+			if m.cfg.Clock.Now().Sub(f.Requested) > freezePatience {
 				conditions = append(conditions, control.Condition{
 					Name: "freeze-waiting", Subject: f.Event,
 					Detail: fmt.Sprintf("The event was to be frozen more than %v ago. %s", freezePatience, waitingFor(f)),
@@ -160,7 +160,7 @@ func (m *Master) signManifest(ctx context.Context, f record.Manifest) error {
 	if err != nil {
 		return err //nolint:wrapcheck // it says which key
 	}
-	if err := f.Sign(key, time.Now()); err != nil {
+	if err := f.Sign(key, m.cfg.Clock.Now()); err != nil {
 		return err //nolint:wrapcheck // it names the event
 	}
 	f.Rev++

@@ -405,7 +405,7 @@ func (m *Master) forgetIn(ctx context.Context, event string, list []control.Forg
 	if err != nil {
 		return fmt.Errorf("event %s: %w", event, err)
 	}
-	now := record.Millis(time.Now())
+	now := record.Millis(m.cfg.Clock.Now())
 	var saved []Pseudonym
 	for i := range list {
 		for _, p := range pseudonymsOf(names, list[i].Person) {
@@ -540,7 +540,7 @@ func (m *Master) keepTombstones(ctx context.Context) []control.Condition {
 		}
 		late := 0
 		for _, t := range waiting {
-			if t.State == record.TombstonePending && time.Since(t.Time) > erasePatience {
+			if t.State == record.TombstonePending && m.cfg.Clock.Now().Sub(t.Time) > erasePatience {
 				late++
 			}
 		}
@@ -617,7 +617,7 @@ func (m *Master) destroyKey(ctx context.Context, slug string) (control.KeyDestro
 		if collected(e, m.cfg.Clock.Now(), m.cfg.LeadTime, m.cfg.EndGrace) {
 			return e, conflict("event %s is still collected until %s: its key is needed until then", slug, stamp(e.End.Add(max(m.cfg.EndGrace, 0))))
 		}
-		e.KeyDestroyed = record.Millis(time.Now())
+		e.KeyDestroyed = record.Millis(m.cfg.Clock.Now())
 		return e, nil
 	})
 	if err != nil {

@@ -235,7 +235,7 @@ func (k *FileKeys) readList(name string, line func(n int, fields []string) error
 }
 
 var (
-	idPattern        = regexp.MustCompile(`^[0-9]{1,20}$`)
+	idPattern        = regexp.MustCompile(`^[0-9]{1,18}$`)
 	pseudonymPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{22}$`)
 )
 
@@ -275,7 +275,7 @@ func parseOptOut(fields []string) (control.Person, error) {
 	case p.ID == "" && p.Login == "":
 		return p, errors.New("neither an id nor a login")
 	case p.ID != "" && !idPattern.MatchString(p.ID):
-		return p, errors.New("the first word is no Twitch id: up to 20 digits, or -")
+		return p, errors.New("the first word is no Twitch id: up to 18 digits, or -")
 	case p.Login != "" && !loginPattern.MatchString(p.Login):
 		return p, errors.New("the second word is no login: up to 25 letters a-z, digits and underscores, or -")
 	}

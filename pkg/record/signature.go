@@ -1,6 +1,7 @@
 package record
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"encoding/base64"
 	"errors"
@@ -36,7 +37,7 @@ func (m *Manifest) Verify(pinned string) error {
 		if err != nil || len(want) != ed25519.PublicKeySize {
 			return errors.New("the public key to check with is not 32 bytes in base64")
 		}
-		if string(want) != string(key) {
+		if !bytes.Equal(want, key) {
 			return fmt.Errorf("manifest of event %s is signed with another key, %s", m.Event, m.PublicKey)
 		}
 	}
