@@ -90,17 +90,18 @@ func (o *outbox) conditions(policy Policy) []control.Condition {
 const (
 	// fillAfter is how long the outbox must have grown to be called filling.
 	fillAfter = 30 * time.Second
+	// fillLook is how far back it is compared.
+	fillLook = 15 * time.Second
 	// fillWindow is what its rate is taken over, at the most.
 	fillWindow = 5 * time.Minute
 )
 
-// fill is how an outbox grows. What has grown from its last low on is one growth: an outbox that is
-// emptied every moment has a low every moment, and so has one that is drained.
+// fill is how an outbox grows: whenever it holds more than it did fillLook ago. What is emptied every
+// moment has nothing old in it, and what is drained holds less and less.
 type fill struct {
-	begun  time.Time // of this growth
-	floor  int64     // its lowest
-	points []point   // of this growth, the last fillWindow of it
-	oldest time.Time
+	begun  time.Time // of this growth; zero: none
+	points []point   // the last fillWindow
+	oldest time.Time // the oldest batch; zero: none
 }
 
 type point struct {
@@ -110,13 +111,22 @@ type point struct {
 
 func (f *fill) observe(now time.Time, bytes int64, oldest time.Time) {
 	f.oldest = oldest
-	if len(f.points) == 0 || bytes <= f.floor || oldest.IsZero() {
-		f.begun, f.floor, f.points = now, bytes, f.points[:0]
-	}
 	f.points = append(f.points, point{now, bytes})
 	if i := slices.IndexFunc(f.points, func(p point) bool { return now.Sub(p.at) <= fillWindow }); i > 0 {
 		f.points = slices.Delete(f.points, 0, i)
 	}
+	before := f.at(now.Add(-fillLook))
+	switch {
+	case oldest.IsZero() || bytes <= before.bytes:
+		f.begun = time.Time{}
+	case f.begun.IsZero():
+		f.begun = before.at
+	}
+}
+
+// at is the first point at or after a moment. There is one.
+func (f *fill) at(t time.Time) point {
+	return f.points[slices.IndexFunc(f.points, func(p point) bool { return !p.at.Before(t) })]
 }
 
 // since is when the growth began.
@@ -124,15 +134,19 @@ func (f *fill) since() time.Time { return f.begun }
 
 // left is how long it takes until a bound is reached, at least a second; 0 when it is not filling.
 func (f *fill) left(bytes int64, age time.Duration) (left time.Duration, byAge bool) {
-	if len(f.points) < 2 {
+	if f.begun.IsZero() {
 		return 0, false
 	}
-	first, last := f.points[0], f.points[len(f.points)-1]
+	last := f.points[len(f.points)-1]
 	if last.at.Sub(f.begun) < fillAfter || last.at.Sub(f.oldest) < fillAfter {
 		return 0, false
 	}
 	const longest = 1000 * time.Hour
 	left = longest
+	first := f.at(f.begun)
+	if f.oldest.After(first.at) {
+		first = f.at(f.oldest) // what was there before has been sent
+	}
 	if rate := float64(last.bytes-first.bytes) / last.at.Sub(first.at).Seconds(); rate > 0 {
 		left = time.Duration(min(float64(bytes-last.bytes)/rate, longest.Seconds()) * float64(time.Second))
 	}
