@@ -14,6 +14,7 @@ import (
 type healthCmd struct {
 	URL     string        `default:"http://127.0.0.1:8080/readyz" help:"Address to ask: /readyz (can it work now), /healthz (is it alive), or any other that answers 200 when all is well."`
 	Timeout time.Duration `default:"4s"                           help:"How long the answer may take."`
+	CAFile  string        `help:"PEM file of the authority of the process's certificate, where it serves HTTPS and that is not a public one." name:"ca-file" placeholder:"FILE"`
 }
 
 func (healthCmd) Help() string {
@@ -21,7 +22,8 @@ func (healthCmd) Help() string {
 
 Examples:
   tungstene health
-  tungstene health --url http://127.0.0.1:8080/healthz`
+  tungstene health --url http://127.0.0.1:8080/healthz
+  tungstene health --url https://127.0.0.1:8080/readyz --ca-file /etc/tungstene/ca.pem`
 }
 
 // maxHealthAnswer bounds what is read of an answer, in bytes; Docker keeps 4096 of it.
@@ -35,10 +37,14 @@ func (c *healthCmd) Run(ctx context.Context, env app.Env) error {
 		return app.Usage("--url %q: use http://host:port/path", c.URL)
 	}
 	// No proxy: the process that is asked stands beside this one.
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	res, err := client.Do(req)
+	config, err := app.ClientTLS("--", c.CAFile, "", "", nil)
 	if err != nil {
 		return fmt.Errorf("health: %w", err)
+	}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: config}}
+	res, err := client.Do(req)
+	if err != nil {
+		return fmt.Errorf("health: %w", app.ExplainTLS("--", err))
 	}
 	defer func() { _ = res.Body.Close() }() // read as far as it was wanted
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxHealthAnswer))

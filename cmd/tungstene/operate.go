@@ -19,15 +19,16 @@ import (
 
 // operator is what commands need that speak to the master.
 type operator struct {
-	File   app.ConfigFile   `env:"TUNGSTENE_CONFIG" help:"YAML file with the configuration." name:"config" placeholder:"FILE" short:"c"`
-	Data   string           `config:"data" default:"data" help:"Data folder, where an 'up' on this machine keeps its operator token."`
-	Listen string           `config:"listen" default:"127.0.0.1:8080" help:"Address of the master on this machine, where master-urls names none."`
-	Master app.MasterConfig `embed:""               prefix:"master-"`
-	JSON   bool             `help:"Print JSON."`
+	File    app.ConfigFile   `env:"TUNGSTENE_CONFIG" help:"YAML file with the configuration." name:"config" placeholder:"FILE" short:"c"`
+	Data    string           `config:"data" default:"data" help:"Data folder, where an 'up' on this machine keeps its operator token."`
+	Listen  string           `config:"listen" default:"127.0.0.1:8080" help:"Address of the master on this machine, where master-urls names none."`
+	TLSCert string           `config:"listen_tls.cert_file" help:"Certificate of the master on this machine: it is spoken to over HTTPS then." hidden:"" name:"listen-tls-cert-file"`
+	Master  app.MasterConfig `embed:""               prefix:"master-"`
+	JSON    bool             `help:"Print JSON."`
 }
 
 func (o *operator) client() (*control.Client, error) {
-	cfg := app.Config{Data: o.Data, Listen: o.Listen, Master: o.Master}
+	cfg := app.Config{Data: o.Data, Listen: o.Listen, ListenTLS: app.ListenTLSConfig{CertFile: o.TLSCert}, Master: o.Master}
 	token, err := app.OperatorToken(cfg)
 	if err != nil {
 		return nil, o.File.Locate(err)

@@ -117,7 +117,7 @@ func ClientTLS(field, caFile, certFile, keyFile string, logger *slog.Logger) (*t
 			cfg.RootCAs, err = authorityPool(caFile)([][]byte{b})
 		}
 		if err != nil {
-			return nil, &FieldError{Field: field + ".ca_file", Err: err, Environment: true}
+			return nil, &FieldError{Field: fieldOfTLS(field, "ca_file"), Err: err, Environment: true}
 		}
 	}
 	if certFile == "" {
@@ -125,7 +125,7 @@ func ClientTLS(field, caFile, certFile, keyFile string, logger *slog.Logger) (*t
 	}
 	cert, err := newReloaded([]string{certFile, keyFile}, keyPair(certFile, keyFile), keeping(logger, field+".cert_file"))
 	if err != nil {
-		return nil, &FieldError{Field: field + ".cert_file", Err: err, Environment: true}
+		return nil, &FieldError{Field: fieldOfTLS(field, "cert_file"), Err: err, Environment: true}
 	}
 	cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return cert.get(), nil }
 	return cfg, nil
@@ -194,18 +194,42 @@ func ExplainTLS(section string, err error) error {
 	if err == nil {
 		return nil
 	}
+	if already := (&explainedError{}); errors.As(err, &already) {
+		return err
+	}
 	if remedy := remedyTLS(section, err); remedy != "" {
-		return fmt.Errorf("%w: %s", err, remedy)
+		return &explainedError{err, remedy}
 	}
 	return err
+}
+
+// explainedError is an error with what to do about it.
+type explainedError struct {
+	err    error
+	remedy string
+}
+
+func (e *explainedError) Error() string { return e.err.Error() + ": " + e.remedy }
+func (e *explainedError) Unwrap() error { return e.err }
+
+// fieldOfTLS is a field of a section, or a flag where the section is the beginning of flags ("--");
+// without a name it is the section.
+func fieldOfTLS(section, name string) string {
+	flag := strings.HasPrefix(section, "--")
+	switch {
+	case name == "" && strings.Trim(section, "-") == "":
+		return "TLS"
+	case name == "":
+		return section
+	case flag:
+		return strings.TrimSuffix(section, "-") + "-" + strings.ReplaceAll(name, "_", "-")
+	}
+	return section + "." + name
 }
 
 // remedyTLS knows errors by their types, and by their words where a library passes on no more.
 func remedyTLS(section string, err error) string {
 	text := err.Error()
-	if strings.Contains(text, section+".") {
-		return "" // explained already
-	}
 	says := func(words ...string) bool {
 		for _, w := range words {
 			if strings.Contains(text, w) {
@@ -225,23 +249,23 @@ func remedyTLS(section string, err error) string {
 	)
 	switch {
 	case says("remote error: tls: certificate required", "remote error: tls: handshake failure", "remote error: tls: bad certificate"):
-		return section + ".cert_file: the server wants a client certificate of an authority that it trusts: name it here, with key_file, or have the server trust its authority"
+		return fieldOfTLS(section, "cert_file") + ": the server wants a client certificate of an authority that it trusts: name it here, with key_file, or have the server trust its authority"
 	case says("remote error: tls: unknown certificate authority", "remote error: tls: unknown certificate"):
-		return section + ".cert_file: the server does not trust the authority of this client certificate: add it to the server's authorities, or use another certificate"
+		return fieldOfTLS(section, "cert_file") + ": the server does not trust the authority of this client certificate: add it to the server's authorities, or use another certificate"
 	case says("remote error: tls: expired certificate", "remote error: tls: certificate expired"):
-		return section + ".cert_file: the client certificate has expired: renew it; the new file is taken up without a restart"
+		return fieldOfTLS(section, "cert_file") + ": the client certificate has expired: renew it; the new file is taken up without a restart"
 	case says("remote error: tls: protocol version not supported", "tls: server selected unsupported protocol version"):
-		return section + ": the server speaks no TLS 1.2 or newer: upgrade it"
+		return fieldOfTLS(section, "") + ": the server speaks no TLS 1.2 or newer: upgrade it"
 	case errors.As(err, &unknown), says("certificate signed by unknown authority"):
-		return section + ".ca_file: the server's certificate is of an authority that is not trusted: name the PEM file of that authority here"
+		return fieldOfTLS(section, "ca_file") + ": the server's certificate is of an authority that is not trusted: name the PEM file of that authority here"
 	case expired:
-		return section + ": the server's certificate has expired or is not valid yet: renew it, and compare the clocks of both machines"
+		return fieldOfTLS(section, "") + ": the server's certificate has expired or is not valid yet: renew it, and compare the clocks of both machines"
 	case mismatch:
-		return section + ": the server's certificate is for other names than the one it was reached by: use one of its names in the address, or have it made anew with this one"
+		return fieldOfTLS(section, "") + ": the server's certificate is for other names than the one it was reached by: use one of its names in the address, or have it made anew with this one"
 	case usage:
-		return section + ": the server's certificate is not made for servers: it needs the extended key usage serverAuth"
+		return fieldOfTLS(section, "") + ": the server's certificate is not made for servers: it needs the extended key usage serverAuth"
 	case errors.As(err, &plain), says("first record does not look like a TLS handshake", "http: server gave HTTP response to HTTPS client"):
-		return section + ": the server does not speak TLS at this port: use its TLS port, or switch TLS off here"
+		return fieldOfTLS(section, "") + ": the server does not speak TLS at this port: use its TLS port, or switch TLS off here"
 	}
 	return ""
 }
