@@ -316,7 +316,7 @@ func (m *Master) refreshOptOut(ctx context.Context) error {
 		}
 		fresh = append(fresh, asked...)
 	}
-	err = m.cfg.Keys.ChangeOptOut(ctx, func(list []control.Person) []control.Person {
+	take := func(list []control.Person) []control.Person {
 		for i, old := range list {
 			for _, p := range fresh {
 				if p.ID != "" && p.Login != "" && samePerson(old, p) {
@@ -325,11 +325,11 @@ func (m *Master) refreshOptOut(ctx context.Context) error {
 			}
 		}
 		return list
-	})
-	if err != nil {
-		return err //nolint:wrapcheck // it names the file
 	}
-	return nil
+	if slices.Equal(take(slices.Clone(list)), list) {
+		return nil // nothing is to be written, and perhaps can't be
+	}
+	return m.cfg.Keys.ChangeOptOut(ctx, take) //nolint:wrapcheck // it names the file
 }
 
 // forgetPeople writes the tombstones of people, of one event or of all.
