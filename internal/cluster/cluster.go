@@ -277,11 +277,12 @@ func (c *Cluster) StartRoles() {
 	c.Leader(c.Consumers, RollupLeads)
 }
 
-// AddCollector starts one more.
+// AddCollector starts one more, and returns when it serves.
 func (c *Cluster) AddCollector() *Program {
 	c.T.Helper()
 	p := c.launch("collector-" + strconv.Itoa(len(c.Collectors)+1))
 	c.Collectors = append(c.Collectors, p)
+	p.Address() // it serves
 	return p
 }
 

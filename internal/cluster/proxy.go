@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 
@@ -137,28 +138,75 @@ func (p *Proxy) Heal() {
 	p.down = false
 }
 
-// NewGate stands before FerretDB, which finds a document and replaces it in two steps: of two
-// processes that compare and set at once both would win. The gate gives it what MongoDB has: the
-// writes to a collection happen one after the other. Reads pass freely.
+// NewGate stands before FerretDB and gives it two things that MongoDB has.
+//
+// FerretDB finds a document and replaces it in two steps: of two processes that compare and set at
+// once both would win. Here the writes to a collection happen one after the other; reads pass freely.
+//
+// And a client that goes away with a cursor open, because it was killed, would leave it with a
+// connection to SQLite that sees the past for ever, and whose writes fail. Here cursors are closed
+// first.
 func NewGate(tb testing.TB, target string) *Proxy {
 	tb.Helper()
 	g := &gate{writing: map[string]*sync.Mutex{}}
 	return startProxy(tb, target, func(client, server net.Conn) {
 		requests, answers := bufio.NewReader(client), bufio.NewReader(server)
+		open := cursors{}
 		for {
 			request, err := readMessage(requests)
 			if err != nil {
-				return
+				break
 			}
 			answer, err := g.exchange(request, server, answers)
 			if err != nil {
-				return
+				return // the server has gone
 			}
+			open.follow(request, answer)
 			if _, err := client.Write(answer); err != nil {
-				return
+				break
 			}
 		}
+		open.kill(server, answers)
 	})
+}
+
+// cursors are those that a connection has open, with the namespace of each.
+type cursors map[int64]string
+
+// follow takes note of what an exchange has opened and closed.
+func (c cursors) follow(request, answer []byte) {
+	if asked := bodyOf(request); asked != nil {
+		if id, ok := asked.Lookup("getMore").Int64OK(); ok {
+			delete(c, id) // the answer says whether there is more
+		}
+	}
+	if told := bodyOf(answer); told != nil {
+		id, _ := told.Lookup("cursor", "id").Int64OK()
+		if ns, ok := told.Lookup("cursor", "ns").StringValueOK(); ok && id != 0 {
+			c[id] = ns
+		}
+	}
+}
+
+// kill closes them. An error means that the server has gone, and they with it.
+func (c cursors) kill(server io.Writer, answers io.Reader) {
+	for id, ns := range c {
+		database, collection, _ := strings.Cut(ns, ".")
+		body, err := bson.Marshal(bson.D{{Key: "killCursors", Value: collection}, {Key: "cursors", Value: bson.A{id}}, {Key: "$db", Value: database}})
+		if err != nil {
+			return
+		}
+		m := make([]byte, headerBytes+5, headerBytes+5+len(body))
+		m = append(m, body...)
+		binary.LittleEndian.PutUint32(m, uint32(len(m))) //nolint:gosec // small
+		binary.LittleEndian.PutUint32(m[12:], opMessage)
+		if _, err := server.Write(m); err != nil {
+			return
+		}
+		if _, err := readMessage(answers); err != nil {
+			return
+		}
+	}
 }
 
 type gate struct {
@@ -222,23 +270,28 @@ func isMessage(b []byte) bool {
 // commandOf is the name of a request's command and the collection that it speaks of, if any; both
 // are empty for the old handshake.
 func commandOf(b []byte) (command, collection string) {
-	if !isMessage(b) {
+	e, err := bodyOf(b).IndexErr(0)
+	if err != nil {
 		return "", ""
+	}
+	collection, _ = e.Value().StringValueOK()
+	return e.Key(), collection
+}
+
+// bodyOf is the document that says what is asked or answered; nil where there is none.
+func bodyOf(b []byte) bson.Raw {
+	if !isMessage(b) {
+		return nil
 	}
 	for rest := b[headerBytes+4:]; len(rest) > 5; {
 		size := int(binary.LittleEndian.Uint32(rest[1:]))
 		if size < 4 || size > len(rest)-1 {
-			return "", ""
+			return nil
 		}
 		if rest[0] == 0 { // the body; a 1 is a sequence of documents
-			e, err := bson.Raw(rest[1 : 1+size]).IndexErr(0)
-			if err != nil {
-				return "", ""
-			}
-			collection, _ := e.Value().StringValueOK()
-			return e.Key(), collection
+			return bson.Raw(rest[1 : 1+size])
 		}
 		rest = rest[1+size:]
 	}
-	return "", ""
+	return nil
 }

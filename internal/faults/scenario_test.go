@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/http"
 	"os"
 	"slices"
 	"strconv"
@@ -83,7 +84,8 @@ func begin(t *testing.T, o options) *scenario {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.api, err = control.New(s.MasterURLs("operator"), func() (string, error) { return strings.TrimSpace(string(token)), nil }, nil)
+	s.api, err = control.New(s.MasterURLs("operator"), func() (string, error) { return strings.TrimSpace(string(token)), nil },
+		&http.Client{Timeout: 5 * time.Second}) // of a master that stands still
 	if err != nil {
 		t.Fatal(err)
 	}
