@@ -34,6 +34,18 @@ test: ## Install what the tests need where that is possible, and run every test
 short: ## The quick tests, without servers of their own
 	$(GO) test -short ./...
 
+.PHONY: faults
+faults: ## Cause every fault that a cluster meets, with real servers; FAULTS_SEED repeats a run
+	@scripts/test-deps
+	@mkdir -p $(BIN)
+	FAULTS=full FAULTS_OUT=$(or $(FAULTS_OUT),$(BIN)/faults.txt) $(GO) test -count=1 -v -timeout 3h -parallel $(or $(FAULTS_PARALLEL),2) ./internal/faults | scripts/progress
+
+.PHONY: soak
+soak: ## Run the pipeline for HOURS (default 1) with a fault every minute: memory, handles and queues must stay flat
+	@scripts/test-deps
+	@mkdir -p $(BIN)
+	SOAK_HOURS=$(or $(HOURS),1) SOAK_RATE=$(RATE) SOAK_OUT=$(or $(SOAK_OUT),$(BIN)/soak.csv) $(GO) test -count=1 -v -timeout 0 -run '^TestSoak$$' ./internal/faults | scripts/progress
+
 .PHONY: bench
 bench: ## Measure: encode, outbox, queues, stores, aggregator, the whole pipeline
 	@scripts/test-deps
