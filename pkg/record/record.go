@@ -187,6 +187,11 @@ func sound(doc bsoncore.Document, depth int) error {
 			if err := sound(value.Data, depth+1); err != nil {
 				return err
 			}
+		case bsoncore.TypeString:
+			// One of no length, without even its end, passes Validate and panics whoever reads it.
+			if n := len(value.Data); n < 5 || value.Data[n-1] != 0 {
+				return fmt.Errorf("string %.80q has no end", elem.Key())
+			}
 		default: // Validate has looked at it
 		}
 		rest = after
