@@ -40,8 +40,9 @@ func (s *scenario) drained() {
 
 // The only node of the broker is killed, and comes back with what it had confirmed.
 func TestBrokerKilled(t *testing.T) {
+	schedule(t, false)
 	node := testrabbit.Start(t)
-	s := begin(t, options{Options: cluster.Options{Brokers: []*testrabbit.Broker{node}}})
+	s := begin(t, options{scheduled: true, Options: cluster.Options{Brokers: []*testrabbit.Broker{node}}})
 	for range 2 {
 		if err := node.Kill(); err != nil {
 			t.Fatal(err)
@@ -62,11 +63,9 @@ func TestBrokerKilled(t *testing.T) {
 
 // Of three nodes the one with the queue's leader is killed, then all three.
 func TestBrokerCluster(t *testing.T) {
-	if !full() {
-		t.Skip("not part of the short form; make faults runs it")
-	}
+	schedule(t, false)
 	nodes := testrabbit.StartCluster(t, 3)
-	s := begin(t, options{Options: cluster.Options{Brokers: nodes}})
+	s := begin(t, options{scheduled: true, Options: cluster.Options{Brokers: nodes}})
 	for range 2 {
 		leader := s.queueLeader()
 		if err := leader.Kill(); err != nil {
@@ -149,8 +148,9 @@ func (s *scenario) stores(since time.Time) {
 
 // The broker blocks who publishes, for lack of disk space, and of memory.
 func TestBrokerBlocks(t *testing.T) {
+	schedule(t, false)
 	node := testrabbit.Start(t)
-	s := begin(t, options{Options: cluster.Options{Brokers: []*testrabbit.Broker{node}}})
+	s := begin(t, options{scheduled: true, Options: cluster.Options{Brokers: []*testrabbit.Broker{node}}})
 	for what, ctl := range map[string][2][]string{
 		"disk":   {{"set_disk_free_limit", "1000000GB"}, {"set_disk_free_limit", "1MB"}},
 		"memory": {{"set_vm_memory_high_watermark", "0"}, {"set_vm_memory_high_watermark", "absolute", "1GB"}},

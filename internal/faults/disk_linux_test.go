@@ -56,11 +56,9 @@ func fill(t *testing.T, path string) {
 // as soon as the broker is back, on the disk that is still full, and then goes on. What is missing
 // is what its coverage says.
 func TestCollectorDiskFull(t *testing.T) {
-	if testing.Short() || !full() {
-		t.Skip("not part of the short form; make faults runs it")
-	}
+	schedule(t, false)
 	disk := smallDisk(t, 48<<20)
-	s := begin(t, options{Options: cluster.Options{
+	s := begin(t, options{scheduled: true, Options: cluster.Options{
 		Data: func(program string) string {
 			if program == "collector-1" {
 				return filepath.Join(disk, "data")

@@ -53,22 +53,33 @@ type options struct {
 	lasts time.Duration
 	// inShort says that the scenario is part of the short form.
 	inShort bool
+	// scheduled says that schedule was called.
+	scheduled bool
 }
 
 // scenarios counts them: each has queues of its own in the shared broker.
 var scenarios atomic.Int64
 
-// begin runs a cluster until every channel is read, on as many collectors as the event wants, and
-// messages are flowing.
-func begin(t *testing.T, o options) *scenario {
+// schedule skips what is not to run now, and has the rest run beside others. A scenario that needs
+// something before begin calls it first.
+func schedule(t *testing.T, inShort bool) {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("runs servers and programs for minutes")
 	}
-	if !full() && !o.inShort {
+	if !full() && !inShort {
 		t.Skip("not part of the short form; make faults runs it")
 	}
 	t.Parallel()
+}
+
+// begin runs a cluster until every channel is read, on as many collectors as the event wants, and
+// messages are flowing.
+func begin(t *testing.T, o options) *scenario {
+	t.Helper()
+	if !o.scheduled {
+		schedule(t, o.inShort)
+	}
 	s := &scenario{links: newLinks(t), replicas: cmp.Or(o.replicas, 1), begun: time.Now()}
 	t.Cleanup(s.report)
 	if o.Brokers == nil {
