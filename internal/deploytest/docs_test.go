@@ -1,7 +1,6 @@
 package deploytest
 
 import (
-	"encoding/json"
 	"fmt"
 	"io/fs"
 	"os"
@@ -9,6 +8,9 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/tungstene/tungstene/pkg/queue/rabbit"
+	"github.com/tungstene/tungstene/pkg/store/mongo"
 )
 
 // sources is all of the programs' code, tests left out.
@@ -74,42 +76,32 @@ func TestOperationsNames(t *testing.T) {
 	}
 }
 
-// The commands for a broker of one's own give the rights that are tested.
-func TestOperationsRabbit(t *testing.T) {
-	var definitions struct {
-		Permissions []struct {
-			User      string `json:"user"`
-			VHost     string `json:"vhost"`
-			Configure string `json:"configure"`
-			Write     string `json:"write"`
-			Read      string `json:"read"`
-		} `json:"permissions"`
-		Policies []struct {
-			Name       string         `json:"name"`
-			Pattern    string         `json:"pattern"`
-			Definition map[string]any `json:"definition"`
-		} `json:"policies"`
-	}
-	if err := json.Unmarshal([]byte(read(t, "deploy/rabbitmq/20-permissions.json")), &definitions); err != nil {
-		t.Fatal(err)
-	}
+// The tables of rights are those of the code.
+func TestOperationsRights(t *testing.T) {
 	doc := read(t, "docs/operations.md")
-	for _, p := range definitions.Permissions {
-		if want := fmt.Sprintf("set_permissions -p %s %s '%s' '%s' '%s'\n", p.VHost, p.User, p.Configure, p.Write, p.Read); !strings.Contains(doc, want) {
+	cell := func(s string) string { return "`" + strings.ReplaceAll(s, "|", `\|`) + "`" }
+	for _, p := range rabbit.Permissions("") {
+		want := fmt.Sprintf("| `%s` | %s | %s | %s | ", p.Role, cell(p.Configure), cell(p.Write), cell(p.Read))
+		if !strings.Contains(doc, want) {
 			t.Errorf("docs/operations.md does not say %s", want)
 		}
 	}
-	for _, p := range definitions.Policies {
-		if want := fmt.Sprintf("%s '%s'", p.Name, p.Pattern); !strings.Contains(doc, want) {
-			t.Errorf("docs/operations.md does not set the policy %s", want)
+	for _, p := range rabbit.Policies("", 4, rabbit.DefaultMaxBytes) {
+		if want := fmt.Sprintf("| `%s` | %s | ", p.Name, cell(p.Pattern)); !strings.Contains(doc, want) {
+			t.Errorf("docs/operations.md does not say %s", want)
 		}
-		for k, v := range p.Definition {
-			text, err := json.Marshal(v)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if want := fmt.Sprintf("%q: %s", k, text); !strings.Contains(doc, want) {
-				t.Errorf("docs/operations.md: the policy %s lacks %s", p.Name, want)
+	}
+	_, section, _ := strings.Cut(doc, "\n### MongoDB\n")
+	for _, p := range mongo.Permissions() {
+		_, row, ok := strings.Cut(section, "\n| `"+p.Role+"` | ")
+		if !ok {
+			t.Errorf("docs/operations.md does not name the user %s", p.Role)
+			continue
+		}
+		row, _, _ = strings.Cut(row, "\n")
+		for _, v := range p.Privileges {
+			if v.Collection != "" && !strings.Contains(row, "`"+string(v.Collection)+"`") {
+				t.Errorf("docs/operations.md: %s lacks %s", p.Role, v.Collection)
 			}
 		}
 	}
@@ -119,7 +111,7 @@ func TestOperationsRabbit(t *testing.T) {
 func TestDocumentedCommands(t *testing.T) {
 	tool := regexp.MustCompile(`^\s+(?:docker compose (?:--env-file deploy/demo\.env )?run --rm (?:-T )?tool|(?:printf .* \| )?(?:bin/)?tungstene) ([a-z]+)(?: ([a-z]+))?`)
 	var grammar strings.Builder
-	for _, file := range []string{"main.go", "operate.go", "check.go"} {
+	for _, file := range []string{"main.go", "operate.go", "check.go", "permissions.go"} {
 		grammar.WriteString(read(t, filepath.Join("cmd", "tungstene", file)))
 	}
 	commands := regexp.MustCompile("(?m)^\t([A-Z][A-Za-z]+) +([a-z][A-Za-z]*Cmd) .*`cmd:").FindAllStringSubmatch(grammar.String(), -1)
@@ -138,7 +130,7 @@ func TestDocumentedCommands(t *testing.T) {
 			if !known[m[1]] {
 				t.Errorf("%s: there is no command %q: %s", page, m[1], line)
 			}
-			if group := m[1] == "event" || m[1] == "channel" || m[1] == "queue"; group && !known[m[2]] {
+			if group := m[1] == "event" || m[1] == "channel" || m[1] == "queue" || m[1] == "permissions"; group && !known[m[2]] {
 				t.Errorf("%s: there is no command %q: %s", page, m[1]+" "+m[2], line)
 			}
 		}

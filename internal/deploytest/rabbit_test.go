@@ -280,23 +280,23 @@ func holds(t *testing.T, b *testrabbit.Broker, in installation) {
 		user, what string
 		do         func(*amqp.Channel) error
 	}{
-		{"collector", "read the store queue", consume(in.prefix+queue.Store)},
-		{"collector", "read dead letters", consume(in.prefix+queue.Dead)},
+		{"collector", "read the store queue", consume(in.prefix + queue.Store)},
+		{"collector", "read dead letters", consume(in.prefix + queue.Dead)},
 		{"collector", "read the live feed", listen(in.prefix)},
-		{"collector", "empty the store queue", purge(in.prefix+queue.Store)},
+		{"collector", "empty the store queue", purge(in.prefix + queue.Store)},
 		{"collector", "declare a queue", declare("other")},
-		{"collector", "delete the store queue", remove(in.prefix+queue.Store)},
+		{"collector", "delete the store queue", remove(in.prefix + queue.Store)},
 		{"consumer", "send to the live feed", send(in.prefix+"live", "")},
 		{"consumer", "declare a queue", declare("other")},
-		{"consumer", "delete the store queue", remove(in.prefix+queue.Store)},
+		{"consumer", "delete the store queue", remove(in.prefix + queue.Store)},
 		{"consumer", "delete the live feed", func(ch *amqp.Channel) error { return ch.ExchangeDelete(in.prefix+"live", false, false) }},
 		{"monitor", "publish to the store queue", send("", in.prefix+queue.Store)},
 		{"monitor", "send to the live feed", send(in.prefix+"live", "")},
-		{"monitor", "read the store queue", consume(in.prefix+queue.Store)},
+		{"monitor", "read the store queue", consume(in.prefix + queue.Store)},
 		{"monitor", "read the live feed", listen(in.prefix)},
 		{"monitor", "declare a queue", declare("other")},
 		{"declarer", "declare another queue", declare("other")},
-		{"declarer", "read the store queue", consume(in.prefix+queue.Store)},
+		{"declarer", "read the store queue", consume(in.prefix + queue.Store)},
 		{"declarer", "publish to the store queue", send("", in.prefix+queue.Store)},
 	} {
 		conn, err := amqp.DialConfig("amqp://"+b.Address, amqp.Config{Vhost: in.vhost, SASL: []amqp.Authentication{

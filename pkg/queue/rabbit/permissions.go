@@ -78,6 +78,8 @@ type Policy struct {
 	Definition map[string]any `json:"definition"`
 }
 
+const livePolicy = "tungstene-live"
+
 // DefaultMaxBytes is how much each of the queues that are kept may hold.
 const DefaultMaxBytes = 50_000_000_000
 
@@ -103,7 +105,7 @@ func Policies(prefix string, major int, maxBytes int64) []Policy {
 	}
 	return append(out, Policy{
 		// The broker names these queues, so the installations of a virtual host share this one.
-		Name: "tungstene-live", Pattern: `^amq\.gen-`, ApplyTo: "queues", Priority: 10,
+		Name: livePolicy, Pattern: `^amq\.gen-`, ApplyTo: "queues", Priority: 10,
 		Definition: map[string]any{"max-length": 4096, "max-length-bytes": 64 << 20, "overflow": "drop-head"},
 	})
 }
