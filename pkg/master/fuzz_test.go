@@ -176,7 +176,7 @@ func FuzzRequests(f *testing.F) {
 			if strings.HasSuffix(op.path, "/backfill") {
 				query = "format=irc&origin=f"
 			}
-			f.Add(uint8(i), "", query, uint8(0), []byte(body)) //nolint:gosec // there are fewer than 256
+			f.Add(uint8(i), "", query, uint8(0), []byte(body))
 		}
 	}
 	f.Add(uint8(0), "over", "", uint8(1), []byte("login1"))
@@ -230,7 +230,7 @@ func copyDir(tb testing.TB, from, to string) {
 			return err
 		}
 		if d.IsDir() {
-			return os.Chmod(path, 0o700) //nolint:gosec // a directory
+			return os.Chmod(path, 0o700)
 		}
 		return os.Chmod(path, 0o600)
 	})

@@ -556,3 +556,26 @@ func TestTargets(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func BenchmarkConvert(b *testing.B) {
+	lines := recorded(b)
+	vod, err := os.ReadFile("testdata/twitchdownloader.json")
+	if err != nil {
+		b.Fatal(err)
+	}
+	to := target(b)
+	for f, file := range map[backfill.Format][]byte{backfill.IRC: []byte(strings.Join(lines, "\n")), backfill.VOD: vod} {
+		b.Run(string(f), func(b *testing.B) {
+			b.SetBytes(int64(len(file)))
+			n := 0
+			for b.Loop() {
+				r, err := backfill.Convert(f, file, to)
+				if err != nil {
+					b.Fatal(err)
+				}
+				n += r.Lines
+			}
+			b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "lines/s")
+		})
+	}
+}
