@@ -298,7 +298,7 @@ func (c *Custody) announce(ctx context.Context) {
 	)
 	defer ticker.Stop()
 	for beat := int64(1); ; beat++ {
-		err := c.putMember(ctx, started, beat)
+		err := c.putMember(ctx, started, beat, false)
 		if err != nil && !failed && ctx.Err() == nil {
 			c.cfg.Logger.Warn("cannot write the member document; trying again", "err", err)
 		}
@@ -306,15 +306,18 @@ func (c *Custody) announce(ctx context.Context) {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
+			if err := c.putMember(context.WithoutCancel(ctx), started, beat+1, true); err != nil {
+				c.cfg.Logger.Warn("cannot write that this custody has stopped; it will be told as silent", "err", err)
+			}
 			return
 		}
 	}
 }
 
-func (c *Custody) putMember(ctx context.Context, started time.Time, beat int64) error {
+func (c *Custody) putMember(ctx context.Context, started time.Time, beat int64, left bool) error {
 	m := control.Member{
 		ID: control.RoleCustody + "/" + c.cfg.Name, Role: control.RoleCustody, Name: c.cfg.Name, Node: c.cfg.Node,
-		Run: c.run, Version: c.cfg.Version, Started: started.UTC(), Seen: time.Now().UTC(), Beat: beat,
+		Run: c.run, Version: c.cfg.Version, Started: started.UTC(), Seen: time.Now().UTC(), Beat: beat, Left: left,
 	}
 	c.mu.Lock()
 	status := c.status
