@@ -108,6 +108,8 @@ type Member struct {
 	Seen    time.Time `bson:"seen"    json:"seen"`
 	// Beat counts heartbeats: whoever judges a member watches it change, by its own clock.
 	Beat int64 `bson:"beat" json:"beat"`
+	// Left says that it has stopped in good order: its silence is no failure.
+	Left bool `bson:"left,omitempty" json:"left,omitempty"`
 
 	Conditions []Condition `bson:"conditions,omitempty" json:"conditions,omitempty"`
 

@@ -231,16 +231,26 @@ func (c *Client) RebuildState(ctx context.Context, event string, from, to time.T
 // Drain has a collector left without channels, until Undrain, whatever restarts meanwhile. Its
 // channels are read elsewhere before it leaves them.
 func (c *Client) Drain(ctx context.Context, collector string) (Collector, error) {
-	return answerOf[Collector](ctx, c, http.MethodPut, drainPath(collector), nil, "drain collector %s", collector)
+	var out Collector
+	if err := c.do(ctx, drainCall(http.MethodPut, collector), &out); err != nil {
+		return out, fmt.Errorf("drain collector %s: %w", collector, err)
+	}
+	return out, nil
 }
 
 // Undrain lets a collector have channels again.
 func (c *Client) Undrain(ctx context.Context, collector string) error {
-	return c.operate(ctx, http.MethodDelete, drainPath(collector), nil, nil, "take back the drain of collector %s", collector)
+	if err := c.do(ctx, drainCall(http.MethodDelete, collector), nil); err != nil {
+		return fmt.Errorf("take back the drain of collector %s: %w", collector, err)
+	}
+	return nil
 }
 
-func drainPath(collector string) string {
-	return "/v1/collectors/" + url.PathEscape(collector) + "/drain"
+func drainCall(method, collector string) call {
+	return call{
+		method: method, path: "/v1/collectors/" + url.PathEscape(collector) + "/drain",
+		timeout: operatorTimeout, retry: always, // twice is once
+	}
 }
 
 // Backfill stores the records of a chunk of recorded chat. It can be repeated: what is stored

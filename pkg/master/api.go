@@ -483,6 +483,8 @@ func (m *Master) health(ctx context.Context) (control.Health, error) {
 	}
 	for _, c := range members {
 		switch {
+		case c.Left:
+			continue
 		case c.Role == control.RoleMaster && time.Since(c.Seen) <= 3*m.cfg.MemberInterval:
 			if c.Master != nil && c.Master.Leader {
 				out.Leader = c.Name

@@ -182,7 +182,9 @@ func (m *Master) repairRoutes() {
 		})
 
 	serve(m, operation("rebuild-minutes", post, "/v1/events/{slug}/rebuild", "Have closed minutes counted again", roleOperator, notFound, taken),
-		func(ctx context.Context, in *rebuildInput) (control.Rebuilt, error) { return m.rebuild(ctx, in.Slug, in.Body) })
+		func(ctx context.Context, in *rebuildInput) (control.Rebuilt, error) {
+			return m.rebuild(ctx, in.Slug, in.Body)
+		})
 	serve(m, operation("get-rebuild", get, "/v1/events/{slug}/rebuild", "Count the minutes that wait for a recount", roleOperator, notFound),
 		m.rebuildState)
 

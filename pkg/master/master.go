@@ -119,13 +119,13 @@ func (m *Master) announce(ctx context.Context) {
 		m.checkTokens()
 		m.checkOptOut(ctx)
 		report("check the pseudonym keys", m.checkKeys(ctx))
-		report("write the member document", m.writeMember(ctx))
-		if ctx.Err() != nil {
-			return
-		}
+		report("write the member document", m.writeMember(ctx, false))
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
+			if err := m.writeMember(context.WithoutCancel(ctx), true); err != nil {
+				m.log.Warn("cannot write that this master has stopped; it will be told as silent", "err", err)
+			}
 			return
 		}
 	}
@@ -176,10 +176,12 @@ func (m *Master) checkKeys(ctx context.Context) error {
 	return nil
 }
 
-func (m *Master) writeMember(ctx context.Context) error {
+func (m *Master) writeMember(ctx context.Context, left bool) error {
 	ctx, cancel := context.WithTimeout(ctx, max(m.cfg.MemberInterval, time.Second))
 	defer cancel()
-	raw, err := bson.Marshal(m.member())
+	member := m.member()
+	member.Left = left
+	raw, err := bson.Marshal(member)
 	if err != nil {
 		return fmt.Errorf("encode member: %w", err)
 	}

@@ -92,8 +92,8 @@ func (m *Master) watchOnce(ctx context.Context, w *watcher) error {
 //	      └──────────────────────────────────────────────────────────┘
 //	              beat changes
 //
-// Members leave their documents behind when they stop, so one that was stopped for good is told of
-// for ten minutes. One that was silent for longer when the term began is forgotten from the start.
+// Members that stop in good order say so, and are forgotten at once; their documents stay. One that
+// was killed for good is told of for ten minutes. One that was silent for longer when the term began is forgotten from the start.
 type watcher struct {
 	self   string        // the own member document
 	silent time.Duration // how long a member may be silent
@@ -166,7 +166,7 @@ func (w *watcher) hear(now time.Time, c control.Member) *watched {
 	k := w.members[c.ID]
 	switch {
 	case k == nil:
-		k = &watched{changed: now, forgotten: now.Sub(c.Seen) > forgetAfter}
+		k = &watched{changed: now, forgotten: c.Left || now.Sub(c.Seen) > forgetAfter}
 		w.members[c.ID] = k
 	case k.beat == c.Beat && k.run == c.Run:
 		k.forgotten = k.forgotten || now.Sub(k.changed) >= forgetAfter
@@ -175,7 +175,7 @@ func (w *watcher) hear(now time.Time, c control.Member) *watched {
 		if k.run != c.Run {
 			k.stuck, k.batches = time.Time{}, -1
 		}
-		k.changed, k.forgotten = now, false
+		k.changed, k.forgotten = now, c.Left
 		w.compare(now, c, k)
 	}
 	k.run, k.beat = c.Run, c.Beat

@@ -361,7 +361,7 @@ func (t *term) tell() {
 	t.r.status = s
 }
 
-// announce writes the member document every two seconds until the context ends.
+// announce writes the member document every two seconds until the context ends, and once more then.
 func (r *Rollup) announce(ctx context.Context) {
 	var (
 		started = time.Now()
@@ -370,23 +370,7 @@ func (r *Rollup) announce(ctx context.Context) {
 	)
 	defer ticker.Stop()
 	for beat := int64(1); ; beat++ {
-		m := control.Member{
-			ID: control.RoleRollup + "/" + r.cfg.Name, Role: control.RoleRollup, Name: r.cfg.Name, Node: r.cfg.Node,
-			Run: r.run, Version: r.cfg.Version, Started: started.UTC(), Seen: time.Now().UTC(), Beat: beat,
-		}
-		r.mu.Lock()
-		status := r.status
-		for _, slug := range slices.Sorted(maps.Keys(r.failed)) {
-			m.Conditions = append(m.Conditions, r.failed[slug])
-		}
-		r.mu.Unlock()
-		m.Rollup = &status
-		raw, err := bson.Marshal(m)
-		if err == nil {
-			ctx, cancel := context.WithTimeout(ctx, beatEvery)
-			err = r.cfg.Store.Put(ctx, store.Members, []store.Doc{{ID: m.ID, Raw: raw}})
-			cancel()
-		}
+		err := r.writeMember(ctx, started, beat, false)
 		if err != nil && !failed && ctx.Err() == nil {
 			r.cfg.Logger.Warn("cannot write the member document; trying again", "err", err)
 		}
@@ -394,7 +378,31 @@ func (r *Rollup) announce(ctx context.Context) {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
+			if err := r.writeMember(context.WithoutCancel(ctx), started, beat+1, true); err != nil {
+				r.cfg.Logger.Warn("cannot write that this rollup has stopped; it will be told as silent", "err", err)
+			}
 			return
 		}
 	}
+}
+
+func (r *Rollup) writeMember(ctx context.Context, started time.Time, beat int64, left bool) error {
+	m := control.Member{
+		ID: control.RoleRollup + "/" + r.cfg.Name, Role: control.RoleRollup, Name: r.cfg.Name, Node: r.cfg.Node,
+		Run: r.run, Version: r.cfg.Version, Started: started.UTC(), Seen: time.Now().UTC(), Beat: beat, Left: left,
+	}
+	r.mu.Lock()
+	status := r.status
+	for _, slug := range slices.Sorted(maps.Keys(r.failed)) {
+		m.Conditions = append(m.Conditions, r.failed[slug])
+	}
+	r.mu.Unlock()
+	m.Rollup = &status
+	raw, err := bson.Marshal(m)
+	if err != nil {
+		return fmt.Errorf("encode member %s: %w", m.ID, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, beatEvery)
+	defer cancel()
+	return r.cfg.Store.Put(ctx, store.Members, []store.Doc{{ID: m.ID, Raw: raw}})
 }

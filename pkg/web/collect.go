@@ -325,6 +325,9 @@ func (c *collector) members(ctx context.Context) ([]member, error) {
 	var out []member
 	known := make(map[string]beat, len(all))
 	for _, m := range all {
+		if m.Left {
+			continue
+		}
 		b, ok := c.beats[m.ID]
 		switch {
 		case !ok:
