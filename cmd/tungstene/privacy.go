@@ -30,7 +30,7 @@ func wait(ctx context.Context, look func() (done bool, err error)) error {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			return ctx.Err()
+			return fmt.Errorf("no longer waiting, it goes on by itself: %w", ctx.Err())
 		}
 	}
 }
