@@ -167,8 +167,12 @@ func (s *Store) open(opts Options) error {
 		return err
 	}
 	if s.readOnly {
-		if version == 0 {
+		switch {
+		case version == 0:
 			return errors.New("nothing has been stored in it yet")
+		case version < schemaVersion:
+			return fmt.Errorf("it was written by an older version (schema %d, this program knows %d): start 'tungstene up' on it once, which brings it up to date",
+				version, schemaVersion)
 		}
 		return nil
 	}

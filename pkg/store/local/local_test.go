@@ -243,6 +243,47 @@ func database(t *testing.T, path string, sqls ...string) {
 	}
 }
 
+// older makes a file with a record as the version before this one left it: of schema 1.
+func older(t *testing.T, path string) {
+	t.Helper()
+	s, err := local.Open(path, local.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.Insert(t.Context(), storetest.Messages(t, "e1", 0, 1, 1))
+	if err := errors.Join(err, s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	database(t, path, "DROP TABLE letters", "DROP TABLE tombstones", "DROP TABLE manifests", "DROP TABLE drains",
+		"PRAGMA user_version = 1")
+}
+
+func TestUpgrade(t *testing.T) {
+	path := file(t)
+	older(t, path)
+	for range 2 { // the second time it is up to date
+		s, err := local.Open(path, local.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := count(t, s); n != 1 {
+			t.Errorf("%d records, want 1", n)
+		}
+		for _, c := range store.Collections() {
+			if _, err := s.Count(t.Context(), store.Query{Collection: c, Event: "e1"}); err != nil {
+				t.Errorf("%s: %v", c, err)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	reading := open(t, path, local.Options{ReadOnly: true})
+	if n := count(t, reading); n != 1 {
+		t.Errorf("%d records to read, want 1", n)
+	}
+}
+
 func TestOpenRefuses(t *testing.T) {
 	for name, c := range map[string]struct {
 		prepare func(t *testing.T, path string)
@@ -277,6 +318,7 @@ func TestOpenRefuses(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, opts: local.Options{ReadOnly: true}, want: "nothing has been stored"},
+		"older to read":   {prepare: older, opts: local.Options{ReadOnly: true}, want: "brings it up to date"},
 		"negative option": {prepare: func(*testing.T, string) {}, opts: local.Options{Readers: -1}, want: "negative"},
 	} {
 		t.Run(name, func(t *testing.T) {

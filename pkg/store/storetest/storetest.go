@@ -61,6 +61,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"PutFencedTriesAll", putFencedTriesAll},
 		{"PutFencedConcurrently", putFencedConcurrently},
 		{"InvalidDocuments", invalidDocuments},
+		{"RewriteRecords", rewriteRecords},
 		{"DeleteIf", deleteIf},
 		{"DeleteIfOneWins", deleteIfOneWins},
 		{"Delete", deleteQuery},
@@ -937,6 +938,62 @@ func mustRaw(t *testing.T, v any) bson.Raw {
 	raw, err := bson.Marshal(v)
 	must(t, err)
 	return raw
+}
+
+// rewriteRecords deletes and rewrites records while they are read, as the erasing of people does.
+func rewriteRecords(t *testing.T, s store.Store) {
+	records := Messages(t, "e1", 0, 300, 2)
+	insert(t, s, records...)
+	var (
+		batch []store.Doc
+		kept  []string
+		n     int
+	)
+	flush := func() {
+		must(t, s.Put(t.Context(), store.Records, batch))
+		batch = nil
+	}
+	for raw, err := range s.Find(t.Context(), store.Query{Collection: store.Records, Event: "e1"}) {
+		must(t, err)
+		r, err := record.Parse(raw)
+		must(t, err)
+		if n++; n%3 == 0 {
+			deleted, err := s.DeleteIf(t.Context(), store.Records, r.ID, "event", "e1")
+			must(t, err)
+			if !deleted {
+				t.Fatalf("%s was not deleted", r.ID)
+			}
+			continue
+		}
+		kept = append(kept, r.ID)
+		d := bson.D{
+			el("_id", r.ID), el("kind", string(r.Kind)), el("event", r.Event), el("channel", r.Channel),
+			el("time", r.Time), el("rewritten", true),
+		}
+		batch = append(batch, store.Doc{ID: r.ID, Raw: mustRaw(t, d)})
+		if len(batch) == 40 {
+			flush()
+		}
+	}
+	flush()
+	if n != len(records) {
+		t.Fatalf("%d records were read, want %d", n, len(records))
+	}
+	// What was rewritten is left alone when it comes again; what was deleted is new.
+	got := insert(t, s, records...)
+	if n := len(slices.DeleteFunc(slices.Clone(got), func(o store.Outcome) bool { return o != fresh })); n != len(records)-len(kept) {
+		t.Errorf("%d records are new, want %d", n, len(records)-len(kept))
+	}
+	rewritten := 0
+	for raw, err := range s.Find(t.Context(), store.Query{Collection: store.Records, Event: "e1", Kind: record.KindMessage}) {
+		must(t, err)
+		if is, ok := raw.Lookup("rewritten").BooleanOK(); ok && is {
+			rewritten++
+		}
+	}
+	if rewritten != len(kept) {
+		t.Errorf("%d records are rewritten, want %d", rewritten, len(kept))
+	}
 }
 
 func deleteIf(t *testing.T, s store.Store) {
