@@ -824,6 +824,8 @@ func (c *collector) fillMembers(snap *Snapshot, members []member, now time.Time)
 				info.Leader, info.Epoch = m.Master.Leader && !m.silent, m.Master.Epoch
 			case m.Rollup != nil:
 				info.Leader, info.Epoch = m.Rollup.Leader && !m.silent, m.Rollup.Epoch
+			case m.Custody != nil:
+				info.Leader, info.Epoch = m.Custody.Leader && !m.silent, m.Custody.Epoch
 			}
 			snap.Members = append(snap.Members, info)
 			continue
