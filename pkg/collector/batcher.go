@@ -42,6 +42,7 @@ type batcher struct {
 
 	failing  time.Time // since when the outbox refuses writes; zero when it doesn't
 	failure  error
+	last     error // the last failure, whether it lasts or not
 	drops    drops
 	sequence int64
 	lastSet  map[string]listed // by event and connection
@@ -84,7 +85,7 @@ func (b *batcher) add(ctx context.Context, at time.Time, records ...record.Recor
 			return nil
 		}
 		if b.cfg.OutboxFull == Drop {
-			n := b.drops.drop(at, b.failure, records)
+			n := b.drops.drop(at, b.last, records)
 			b.mu.Unlock()
 			b.metrics.dropped.Add(float64(n))
 			return errDropped
@@ -155,46 +156,56 @@ func (b *batcher) flush(ctx context.Context, p *plan) error {
 	if len(records) == 0 {
 		return nil
 	}
-	messages, err := b.encode(records)
+	batches, err := b.encode(records)
 	if err != nil {
 		return err
 	}
-	for wait := 50 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+	for wait := 50 * time.Millisecond; len(batches) > 0; wait = min(2*wait, time.Second) {
 		start := time.Now()
-		err := b.outbox.admit(ctx, messages...)
-		if err == nil {
+		n, err := b.outbox.admit(ctx, messagesOf(batches)...)
+		if n > 0 {
 			b.metrics.commit.Observe(time.Since(start).Seconds())
+			b.written(ctx, batches[:n])
+			batches, wait = batches[n:], 50*time.Millisecond
+		}
+		if err == nil {
 			break
 		}
 		if ctx.Err() != nil {
-			b.putBack(records)
+			b.putBack(batches)
 			return ctx.Err()
 		}
 		b.fail(err)
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
-			b.putBack(records)
+			b.putBack(batches)
 			return ctx.Err()
 		}
 	}
 	b.recover()
-	b.metrics.records.Add(float64(len(records)))
-	for i := range messages {
-		b.metrics.bytes.Add(float64(len(messages[i].Body)))
-	}
-	for _, m := range messages {
-		if err := b.cfg.Queue.Send(ctx, m); err != nil {
-			b.metrics.unsent.Inc() // the feed is lossy; closed minutes don't depend on it
-		}
-	}
 	return nil
 }
 
-func (b *batcher) putBack(records []record.Record) {
+// written counts batches that are on disk, and sends them to the live feed.
+func (b *batcher) written(ctx context.Context, batches []batch) {
+	for _, w := range batches {
+		b.metrics.records.Add(float64(len(w.records)))
+		b.metrics.bytes.Add(float64(len(w.message.Body)))
+		if err := b.cfg.Queue.Send(ctx, w.message); err != nil {
+			b.metrics.unsent.Inc() // the feed is lossy; closed minutes don't depend on it
+		}
+	}
+}
+
+func (b *batcher) putBack(batches []batch) {
 	b.mu.Lock()
+	defer b.mu.Unlock()
+	var records []record.Record
+	for _, w := range batches {
+		records = append(records, w.records...)
+	}
 	b.waiting = append(records, b.waiting...)
-	b.mu.Unlock()
 }
 
 func (b *batcher) fail(err error) {
@@ -208,7 +219,7 @@ func (b *batcher) fail(err error) {
 		}
 		b.cfg.Logger.Error("the outbox can't be written; when memory for it is used up, "+then, slog.Any("err", err))
 	}
-	b.failure = err
+	b.failure, b.last = err, err
 }
 
 func (b *batcher) recover() {
@@ -260,7 +271,7 @@ func (b *batcher) words(end bool) []record.Record {
 // abandoned goes with it.
 func (b *batcher) abandon(ctx context.Context) error {
 	b.mu.Lock()
-	n := b.drops.drop(time.Time{}, b.failure, b.waiting)
+	n := b.drops.drop(time.Time{}, b.last, b.waiting)
 	words := slices.DeleteFunc(b.waiting, func(r record.Record) bool { return r.Kind != record.KindDropped })
 	b.waiting = nil
 	b.mu.Unlock()
@@ -269,17 +280,31 @@ func (b *batcher) abandon(ctx context.Context) error {
 	if len(words) == 0 {
 		return nil
 	}
-	messages, err := b.encode(words)
+	batches, err := b.encode(words)
 	if err != nil {
 		return err
 	}
 	b.cfg.Logger.Warn("stopping with records that there is no room for: dropped", slog.Int("records", n))
-	return b.outbox.Publish(ctx, outboxQueue, messages...)
+	return b.outbox.Publish(ctx, outboxQueue, messagesOf(batches)...)
 }
 
-// encode makes messages of at most TickRecords records and MaxBatchBytes bytes each.
-func (b *batcher) encode(records []record.Record) ([]queue.Message, error) {
-	var messages []queue.Message
+// batch is a message with the records that are in it.
+type batch struct {
+	message queue.Message
+	records []record.Record
+}
+
+func messagesOf(batches []batch) []queue.Message {
+	messages := make([]queue.Message, len(batches))
+	for i, w := range batches {
+		messages[i] = w.message
+	}
+	return messages
+}
+
+// encode makes batches of at most TickRecords records and MaxBatchBytes bytes each.
+func (b *batcher) encode(records []record.Record) ([]batch, error) {
+	var batches []batch
 	for len(records) > 0 {
 		n, size := 0, 0
 		for n < len(records) && n < b.cfg.TickRecords && (n == 0 || size+len(records[n].Doc) <= record.MaxBatchBytes) {
@@ -291,16 +316,16 @@ func (b *batcher) encode(records []record.Record) ([]queue.Message, error) {
 			return nil, fmt.Errorf("encode a batch of %d records: %w", n, err)
 		}
 		b.sequence++
-		messages = append(messages, queue.Message{
+		batches = append(batches, batch{records: records[:n], message: queue.Message{
 			ID:   fmt.Sprintf("%s/%s/%d", b.cfg.Name, b.cfg.Run, b.sequence),
 			Body: body,
 			Headers: map[string]string{
 				"collector": b.cfg.Name,
 			},
-		})
+		}})
 		records = records[n:]
 	}
-	return messages, nil
+	return batches, nil
 }
 
 // coverage makes the coverage records of what was read since the last call, for each event.

@@ -166,6 +166,7 @@ type world struct {
 	full     bool          // the collector's outbox has hardly any room
 	stops    bool          // it may say that it could not write everything
 	handover time.Duration // the collector's
+	edit     func(*collector.Config)
 }
 
 // ledger gathers what the simulator sent.
@@ -173,11 +174,12 @@ type ledger struct {
 	io.Writer
 	close func() error
 	ids   chan map[string]bool
+	sent  map[string]time.Time // by id, when ids has come
 }
 
 func newLedger(t testing.TB) *ledger {
 	r, w := io.Pipe()
-	l := &ledger{Writer: w, close: w.Close, ids: make(chan map[string]bool, 1)}
+	l := &ledger{Writer: w, close: w.Close, ids: make(chan map[string]bool, 1), sent: map[string]time.Time{}}
 	go func() {
 		ids := map[string]bool{}
 		for e, err := range sim.ReadLedger(r) {
@@ -186,6 +188,7 @@ func newLedger(t testing.TB) *ledger {
 				break
 			}
 			ids["test/message/"+e.ID] = true
+			l.sent["test/message/"+e.ID] = time.UnixMilli(e.SentMS)
 		}
 		l.ids <- ids
 	}()
@@ -245,12 +248,16 @@ func (w *world) start() (*collector.Collector, func()) {
 	if w.full {
 		room = 1 << 20
 	}
-	c, err := collector.New(collector.Config{
+	cfg := collector.Config{
 		OutboxBytes: room, Handover: w.handover, Drain: time.Second,
 		Name: "c1", Dir: filepath.Join(w.dir, "c1"), Heartbeat: 50 * time.Millisecond, Tick: 20 * time.Millisecond,
 		Master: w.master, Queue: w.queue, Chat: chat.Config{Address: w.sim.IRCAddress(), KeepAlive: 100 * time.Millisecond},
 		Helix: api, Sweeps: helix.SweeperConfig{Schedule: "* * * * * *"},
-	})
+	}
+	if w.edit != nil {
+		w.edit(&cfg)
+	}
+	c, err := collector.New(cfg)
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -527,7 +534,7 @@ func TestCoverageOfAnEventThatJoinsLater(t *testing.T) {
 // A collector that is stopped while its outbox is full ends all the same, and claims no coverage for
 // what it could not take.
 func TestStopWithAFullOutbox(t *testing.T) {
-	w := newWorld(t, 10, 2000)
+	w := newWorld(t, 10, 6000)
 	w.queue.set(true)
 	w.full = true
 	c, stop := w.start()

@@ -26,24 +26,31 @@ type outbox struct {
 	fill fill
 }
 
-// admit publishes what the bounds allow. Beyond them the error wraps local.ErrFull.
-func (o *outbox) admit(ctx context.Context, messages ...queue.Message) error {
+// admit publishes what the bounds allow, from the front, and says how many messages that were. Beyond
+// them the error wraps local.ErrFull.
+func (o *outbox) admit(ctx context.Context, messages ...queue.Message) (n int, err error) {
 	_, bytes, oldest, err := o.Stats(ctx)
 	if err != nil {
-		return err
-	}
-	size := int64(0)
-	for i := range messages {
-		size += int64(len(messages[i].Body))
-	}
-	if bytes+size > o.bytes {
-		return fmt.Errorf("%w: %s of %s are taken (collector.outbox_bytes)", local.ErrFull, bytesText(bytes), bytesText(o.bytes))
+		return 0, err
 	}
 	if o.age > 0 && !oldest.IsZero() && time.Since(oldest) > o.age {
-		return fmt.Errorf("%w: its oldest records have waited since %s, longer than %s (collector.outbox_age)",
+		return 0, fmt.Errorf("%w: its oldest records have waited since %s, longer than %s (collector.outbox_age)",
 			local.ErrFull, oldest.UTC().Format(time.DateTime), o.age)
 	}
-	return o.Publish(ctx, outboxQueue, messages...)
+	fit := bytes
+	for n < len(messages) && fit+int64(len(messages[n].Body)) <= o.bytes {
+		fit += int64(len(messages[n].Body))
+		n++
+	}
+	if n > 0 {
+		if err := o.Publish(ctx, outboxQueue, messages[:n]...); err != nil {
+			return 0, err
+		}
+	}
+	if n < len(messages) {
+		err = fmt.Errorf("%w: %s of %s are taken (collector.outbox_bytes)", local.ErrFull, bytesText(fit), bytesText(o.bytes))
+	}
+	return n, err
 }
 
 // observe looks at the outbox. Call it every second.
