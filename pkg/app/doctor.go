@@ -19,6 +19,7 @@ import (
 	"github.com/tungstene/tungstene/pkg/control"
 	"github.com/tungstene/tungstene/pkg/master"
 	"github.com/tungstene/tungstene/pkg/queue"
+	"github.com/tungstene/tungstene/pkg/store/mongo"
 	"github.com/tungstene/tungstene/pkg/twitch/helix"
 )
 
@@ -198,7 +199,11 @@ func (d *doctor) store(ctx context.Context) (status, detail string) {
 		return d.failed(err, "")
 	}
 	defer func() { _ = s.Close() }()
-	if err := s.Check(ctx); err != nil {
+	err = s.Check(ctx)
+	if errors.Is(err, mongo.ErrRights) {
+		return CheckOK, "reachable; " + d.cfg.Store.User + " may not write, as is right for the tool and wrong for a role"
+	}
+	if err != nil {
 		return d.failed(err, "check store.uri, store.user and the password, and that a primary is elected")
 	}
 	return CheckOK, "reachable and writable"
