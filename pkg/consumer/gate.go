@@ -81,11 +81,7 @@ func (g *gate) after(ctx context.Context, event string, s standing) (standing, e
 	if s.safe && time.Since(s.stateAt) <= GateAge && time.Since(s.peopleAt) <= GateAge {
 		return s, nil
 	}
-	// The state anew in any case; the tombstones as soon as they could be too old.
-	if time.Since(s.peopleAt) <= GateAge {
-		return g.read(ctx, event, GateAge)
-	}
-	return g.read(ctx, event, 0)
+	return g.read(ctx, event, GateAge)
 }
 
 // read gives what is known and at most of that age, but the state of events that are not safe always
