@@ -250,6 +250,31 @@ func TestBlockedBrokerIsWaitedFor(t *testing.T) {
 	queuetest.Eventually(t, "it is over", func() bool { _, blocked := q.Blocked(); return !blocked })
 }
 
+// A broker whose connections stand and which confirms nothing: the leader of the queue is stopped.
+func TestForgottenConfirmations(t *testing.T) {
+	cfg := config(t)
+	declare(t, cfg)
+	registry := prometheus.NewRegistry()
+	cfg.Registerer, cfg.ConfirmTimeout = registry, 500*time.Millisecond
+	q := open(t, cfg)
+	b := broker.Get(t)
+	leader := fmt.Sprintf("'%%2F_%sstore'", cfg.Prefix)
+	if _, err := b.Ctl(t.Context(), "eval", "sys:suspend("+leader+")."); err != nil {
+		t.Fatal(err)
+	}
+	publishing := make(chan error, 1)
+	go func() { publishing <- q.Publish(t.Context(), queue.Store, queue.Message{ID: "again"}) }()
+	queuetest.Eventually(t, "the connection is given up", func() bool {
+		return gauge(t, registry, "tungstene_queue_rabbit_confirms_missing_total") > 0
+	})
+	if _, err := b.Ctl(t.Context(), "eval", "sys:resume("+leader+")."); err != nil {
+		t.Fatal(err)
+	}
+	if err := queuetest.Receive(t, publishing); err != nil {
+		t.Errorf("the publish that was not confirmed at first: %v", err)
+	}
+}
+
 func gauge(tb testing.TB, g prometheus.Gatherer, name string) float64 {
 	tb.Helper()
 	families, err := g.Gather()
@@ -258,7 +283,7 @@ func gauge(tb testing.TB, g prometheus.Gatherer, name string) float64 {
 	}
 	for _, f := range families {
 		if f.GetName() == name {
-			return f.GetMetric()[0].GetGauge().GetValue()
+			return f.GetMetric()[0].GetGauge().GetValue() + f.GetMetric()[0].GetCounter().GetValue()
 		}
 	}
 	tb.Fatalf("no metric %s", name)

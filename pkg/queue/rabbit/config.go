@@ -44,6 +44,10 @@ type Config struct {
 	// ConfirmWindow is how many messages may wait for their confirmation, of all publishers
 	// together. Default: 256.
 	ConfirmWindow int
+	// ConfirmTimeout is how long the broker may confirm nothing of what waits for it, unless it has
+	// blocked publishers, before the connection is given up and what waits is sent over a new one.
+	// Default: 30 s.
+	ConfirmTimeout time.Duration
 	// Heartbeat is the interval of keep-alive frames, in whole seconds. A connection that is
 	// silent for three of them is given up. Default: 10 s.
 	Heartbeat time.Duration
@@ -128,6 +132,7 @@ func (c Config) withDefaults() (Config, error) {
 		value    *time.Duration
 		fallback time.Duration
 	}{
+		{"confirm timeout", &c.ConfirmTimeout, 30 * time.Second},
 		{"heartbeat", &c.Heartbeat, 10 * time.Second},
 		{"dial timeout", &c.DialTimeout, 5 * time.Second},
 		{"smallest pause", &c.MinBackoff, 250 * time.Millisecond},

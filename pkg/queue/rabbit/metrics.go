@@ -16,7 +16,7 @@ type metrics struct {
 	connected                                       *prometheus.GaugeVec
 	disconnects                                     *prometheus.CounterVec
 	published, delivered, redelivered, acknowledged *prometheus.CounterVec
-	refused, unroutable, resent                     prometheus.Counter
+	refused, unroutable, resent, forgotten          prometheus.Counter
 	sent, dropped, lost                             prometheus.Counter
 	blocked, unconfirmed                            prometheus.Gauge
 	confirm                                         prometheus.Histogram
@@ -43,6 +43,7 @@ func newMetrics(name string) *metrics {
 		refused:      counter("refused_total", "Messages that the broker refused after taking them (basic.nack)."),
 		unroutable:   counter("unroutable_total", "Messages returned because there is no such queue."),
 		resent:       counter("resent_total", "Messages sent again because the connection ended before their confirmation."),
+		forgotten:    counter("confirms_missing_total", "Connections given up because confirmations did not come."),
 		sent:         counter("live_sent_total", "Messages sent to the live feed."),
 		dropped:      counter("live_dropped_total", "Messages of the live feed dropped before they were sent."),
 		lost:         counter("live_lost_total", "Messages of the live feed that a slow listener of this process lost."),
@@ -63,7 +64,7 @@ func (m *metrics) register(r prometheus.Registerer) error {
 	m.registerer = r
 	for _, c := range []prometheus.Collector{
 		m.connected, m.disconnects, m.published, m.delivered, m.redelivered, m.acknowledged,
-		m.refused, m.unroutable, m.resent, m.sent, m.dropped, m.lost, m.blocked, m.unconfirmed, m.confirm,
+		m.refused, m.unroutable, m.resent, m.forgotten, m.sent, m.dropped, m.lost, m.blocked, m.unconfirmed, m.confirm,
 	} {
 		if err := r.Register(c); err != nil {
 			m.unregister()

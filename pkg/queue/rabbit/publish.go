@@ -165,6 +165,11 @@ func (p *publisher) serve(ctx context.Context, s *session) error {
 		}
 		p.metrics.unconfirmed.Set(0)
 	}()
+	// A broker may forget a confirmation while its connections stand: a node that loses the leader of
+	// a quorum queue does. Nothing tells then but time.
+	watch := time.NewTicker(max(p.cfg.ConfirmTimeout/4, time.Millisecond))
+	defer watch.Stop()
+	progress := time.Now() // when a confirmation last came, or waiting for one began
 	for tag := uint64(0); ; {
 		blocked, change := s.blockedChange()
 		ops := p.ops
@@ -179,6 +184,9 @@ func (p *publisher) serve(ctx context.Context, s *session) error {
 			if o.attempt.session != s {
 				o.outcomes <- outcome{o.index, errLost}
 				continue
+			}
+			if len(waiting) == 0 {
+				progress = time.Now()
 			}
 			tag++
 			waiting[tag] = &pending{op: o, sent: time.Now()}
@@ -201,6 +209,14 @@ func (p *publisher) serve(ctx context.Context, s *session) error {
 			// by now.
 			p.takeReturns(returns, waiting)
 			p.settle(c, waiting)
+			progress = time.Now()
+		case <-watch.C:
+			if blocked {
+				progress = time.Now() // it waits as it was asked to
+			}
+			if err := p.forgotten(progress, waiting); err != nil {
+				return err
+			}
 		case <-change:
 			if reason, blocked := s.isBlocked(); blocked {
 				p.cfg.Logger.Warn("RabbitMQ has blocked publishers", "reason", reason)
@@ -211,6 +227,20 @@ func (p *publisher) serve(ctx context.Context, s *session) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// forgotten is an error when no confirmation has come for the time that one may take, or a single one
+// has not for ten times as long while others have.
+func (p *publisher) forgotten(progress time.Time, waiting map[uint64]*pending) error {
+	const single = 10
+	for _, w := range waiting {
+		if time.Since(progress) > p.cfg.ConfirmTimeout || time.Since(w.sent) > single*p.cfg.ConfirmTimeout {
+			p.metrics.forgotten.Inc()
+			return fmt.Errorf("%d messages were not confirmed, the last confirmation came %v ago: they are sent again over a new connection",
+				len(waiting), time.Since(progress).Round(time.Millisecond))
+		}
+	}
+	return nil
 }
 
 func (p *publisher) takeReturns(returns <-chan amqp.Return, waiting map[uint64]*pending) {
