@@ -198,7 +198,7 @@ func (c *Consumer) consume(outer context.Context, dog *watchdog) error {
 	deliveries, err := c.cfg.Queue.Subscribe(work, queue.Store, c.cfg.Prefetch)
 	if err != nil {
 		if outer.Err() != nil {
-			return nil //nolint:nilerr // the end of ctx is no failure
+			return nil // stopped while it waited for the broker
 		}
 		return fmt.Errorf("consume queue %q: %w", queue.Store, err)
 	}

