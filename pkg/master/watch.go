@@ -242,7 +242,7 @@ func (w *watcher) judge(now time.Time, c control.Member, k *watched) []control.C
 		}
 		list = append(list, control.Condition{
 			Name: "clock-apart", Subject: c.ID,
-			Detail: fmt.Sprintf("Its clock is %v %s that of the leading master. Minutes could be closed before their records are there: "+
+			Detail: fmt.Sprintf("Its clock is at least %v %s that of the leading master. Minutes could be closed before their records are there: "+
 				"see to the time synchronisation of both machines.", k.offset.Abs().Round(100*time.Millisecond), way),
 		})
 	}
