@@ -27,7 +27,7 @@ func TestHelp(t *testing.T) {
 		"optout", "optout add", "optout remove", "optout list", "forget", "forget list", "channel", "channel import", "channel add", "channel list",
 		"channel remove", "channel resolve", "collectors", "collectors list", "collectors forget", "doctor", "queue", "queue declare",
 		"queue depth", "health", "deadletter", "deadletter list", "deadletter show", "deadletter replay", "deadletter drop",
-		"rollup", "rollup rebuild", "drain", "backfill",
+		"rollup", "rollup rebuild", "drain", "backfill", "permissions", "permissions show", "permissions apply",
 	} {
 		code, out, errs := run(t, append(strings.Fields(c), "--help")...)
 		if code != app.ExitOK || errs != "" {
