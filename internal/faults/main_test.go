@@ -35,6 +35,7 @@ var (
 func full() bool { return os.Getenv("FAULTS") == "full" }
 
 func TestMain(m *testing.M) {
+	zerolog.SetGlobalLevel(zerolog.Disabled) // toxiproxy's
 	goleak.VerifyTestMain(programs.Main(broker.Main(&results.wrap(m).suite)))
 }
 
