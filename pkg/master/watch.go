@@ -3,6 +3,8 @@ package master
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/tungstene/tungstene/pkg/control"
@@ -150,7 +152,9 @@ func (w *watcher) look(began, ended time.Time, members []control.Member) []contr
 		if k.forgotten {
 			continue
 		}
-		list = append(list, w.judge(ended, c, k)...)
+		list = append(list, slices.DeleteFunc(w.judge(ended, c, k), func(x control.Condition) bool {
+			return slices.ContainsFunc(c.Conditions, func(y control.Condition) bool { return x.Name == y.Name }) // it tells itself
+		})...)
 	}
 	for id := range w.members {
 		if !present[id] {
@@ -261,7 +265,7 @@ func depthText(depth int) string {
 	if depth < 0 {
 		return "an unknown number"
 	}
-	return fmt.Sprint(depth)
+	return strconv.Itoa(depth)
 }
 
 // behind tells of events whose minutes are not closed in time. Now is the event's time.

@@ -144,6 +144,12 @@ func TestStalledConsumer(t *testing.T) {
 		w.within(5*time.Second, "")
 		c.set(work(6, -1, 3)) // the depth can't be told, but it holds some
 		w.within(time.Minute, "consumer-stalled consumer/c1")
+		c.set(func(b *beating) { // it says so itself
+			b.member.Conditions = []control.Condition{{Name: "consumer-stalled", Detail: "no acknowledgement"}}
+		})
+		w.within(5*time.Second, "")
+		c.set(func(b *beating) { b.member.Conditions = nil })
+		w.within(5*time.Second, "consumer-stalled consumer/c1")
 		c.set(work(6, 0, 0))
 		w.within(5*time.Second, "")
 		for i := range int64(30) { // slow, but not stalled
