@@ -51,11 +51,11 @@ func newContainer(t *testing.T) *container {
 		secrets: map[string]string{}, said: map[string]*bytes.Buffer{}, running: map[string]*exec.Cmd{},
 	}
 	t.Cleanup(func() {
-		if err := errors.Join(os.Chmod(c.locked, 0o700), os.RemoveAll(dir)); err != nil { //nolint:gosec // a folder
+		if err := errors.Join(os.Chmod(c.locked, 0o700), os.RemoveAll(dir)); err != nil {
 			t.Error(err)
 		}
 	})
-	if err := errors.Join(os.Chmod(dir, 0o755), os.Mkdir(c.locked, 0o555), os.Mkdir(filepath.Join(dir, "bin"), 0o755)); err != nil { //nolint:gosec // for the other user
+	if err := errors.Join(os.Chmod(dir, 0o755), os.Mkdir(c.locked, 0o555), os.Mkdir(filepath.Join(dir, "bin"), 0o755)); err != nil {
 		t.Fatal(err)
 	}
 	for _, program := range []string{"master", "collector", "consumer", "tungstene"} {

@@ -137,7 +137,11 @@ func applied(t *testing.T, b *testrabbit.Broker, management, vhost string) insta
 				t.Errorf("%v prints the password of %s", args, role)
 			}
 		}
-		var changes []struct{ Kind, Name, Outcome string }
+		var changes []struct {
+			Kind    string `json:"kind"`
+			Name    string `json:"name"`
+			Outcome string `json:"outcome"`
+		}
 		if err := json.Unmarshal(out.Bytes(), &changes); err != nil && wantCode == 0 {
 			t.Fatalf("%v: %v: %s", args, err, out.String())
 		}

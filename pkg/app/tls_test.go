@@ -255,7 +255,7 @@ func TestMasterAPIOverTLS(t *testing.T) {
 		_, err := health(in.cfg)
 		return err == nil
 	})
-	if oldest := (&tls.Config{MaxVersion: tls.VersionTLS11, InsecureSkipVerify: true}); !refusesTLS(t, in.url, oldest) { //nolint:gosec // what must be refused
+	if oldest := (&tls.Config{MaxVersion: tls.VersionTLS11, InsecureSkipVerify: true}); !refusesTLS(t, in.url, oldest) {
 		t.Error("TLS 1.1 is accepted")
 	}
 }

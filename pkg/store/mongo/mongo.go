@@ -273,12 +273,12 @@ type redacted struct {
 	text string
 }
 
-// ErrRights: the user may not do that.
+// ErrRights says that the user may not do that.
 var ErrRights = errors.New("the user lacks the right")
 
 func (r redacted) Is(target error) bool {
 	var e driver.ServerError
-	return target == ErrRights && errors.As(r.err, &e) && e.HasErrorCode(codeUnauthorized) //nolint:errorlint // Is compares
+	return target == ErrRights && errors.As(r.err, &e) && e.HasErrorCode(codeUnauthorized)
 }
 
 func (r redacted) Error() string { return r.text }
