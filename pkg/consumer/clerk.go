@@ -76,17 +76,19 @@ func (c *clerk) run(ctx context.Context) {
 	wg.Wait()
 }
 
-// every does something at once and then again and again.
+// every does something at once and then again and again, for no more than a twentieth of the time but
+// at least once a minute.
 func (c *clerk) every(ctx context.Context, d time.Duration, what string, do func(context.Context) error) {
-	ticker := time.NewTicker(d)
-	defer ticker.Stop()
 	var began time.Time
 	for {
+		start := time.Now()
 		c.tell(ctx, &began, what, do(ctx))
+		timer := time.NewTimer(max(d, min(20*time.Since(start), time.Minute)))
 		select {
 		case <-ctx.Done():
+			timer.Stop()
 			return
-		case <-ticker.C:
+		case <-timer.C:
 		}
 	}
 }
@@ -350,8 +352,10 @@ func (c *clerk) keep(ctx context.Context, l record.Letter, redelivered bool) err
 		case err != nil:
 			return err
 		default:
-			if redelivered && old.State == record.LetterDead && old.Count >= l.Count {
-				return nil // filed before, by someone who could not acknowledge it
+			if redelivered && old.Count >= l.Count {
+				// Filed before, by someone who could not acknowledge it. One that comes back from a
+				// replay has a higher count than the letter that was replayed.
+				return nil
 			}
 			next.Rev, next.Count = old.Rev, max(old.Count+1, l.Count)
 			if old.First.Before(next.First) {

@@ -178,6 +178,9 @@ func TestReplays(t *testing.T) {
 	s.refuse = "1"
 	publish(t, f.queue, batch(t, good), batch(t, bad), queue.Message{ID: "poison", Body: []byte("no batch")})
 	before := map[string]record.Letter{}
+	eventually(t, "all are filed", func() bool {
+		return count(t, f.store, store.Letters) == 3 && depth(t, f.queue, queue.Dead) == 0
+	})
 	for _, l := range letters(t, f.store, 3) {
 		before[l.Message] = l
 	}
@@ -288,6 +291,30 @@ func TestComesBackBeforeItIsGone(t *testing.T) {
 	if l := letters(t, f.store, 1)[0]; l.ID != old.ID || l.Count != 2 || !l.First.Equal(old.First) || l.State != record.LetterDead {
 		t.Errorf("letter %+v", l)
 	}
+}
+
+// TestAskedBeforeAcknowledged: a letter that somebody wants replayed is, though its message comes again
+// because whoever filed it could not acknowledge that.
+func TestAskedBeforeAcknowledged(t *testing.T) {
+	t.Parallel()
+	f := open(t)
+	s := &faulty{Store: f.store, refuse: "1"}
+	q := &stubborn{Queue: f.queue, broken: func(id string) bool { return strings.HasSuffix(id, "/00000001") }}
+	stop := run(t, consumer.Config{Store: s, Queue: q, Clock: still(now)})
+	m := batch(t, message(t, 1, now))
+	m.ID = "batch"
+	publish(t, f.queue, m)
+	l := letters(t, f.store, 1)[0]
+	eventually(t, "the batch is acknowledged", func() bool { return depth(t, f.queue, queue.Store) == 0 })
+	stop()
+	ask(t, f.store, l)
+	if n := depth(t, f.queue, queue.Dead); n != 1 {
+		t.Fatalf("%d dead letters in the queue", n)
+	}
+	defer run(t, consumer.Config{Store: f.store, Queue: f.queue, Clock: still(now)})()
+	eventually(t, "it is stored", func() bool {
+		return count(t, f.store, store.Records) == 1 && depth(t, f.queue, queue.Dead) == 0
+	})
 }
 
 // mortal is a store and a queue that a process uses until it dies: at the given step of those that
