@@ -366,7 +366,7 @@ func (t *term) reconcileEvent(ctx context.Context, e record.Event) error {
 	look := map[int64]struct{}{p.ClosedThrough.Unix(): {}}
 	if n := int64(p.ClosedThrough.Sub(first) / time.Minute); n > 0 {
 		for range sampled {
-			at := record.Minute(first).Add(time.Duration(rand.Int64N(n)) * time.Minute) //nolint:gosec // a sample
+			at := record.Minute(first).Add(time.Duration(rand.Int64N(n)) * time.Minute)
 			look[at.Unix()] = struct{}{}
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"slices"
@@ -130,7 +129,7 @@ func ReadProgress(ctx context.Context, s store.Store, event string) (p record.Pr
 func comparing(s store.Store, e record.Event) *closer {
 	return &closer{
 		store: s, event: e, now: func() time.Time { return time.Time{} }, early: map[string]int64{},
-		log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		log: slog.New(slog.DiscardHandler),
 	}
 }
 
