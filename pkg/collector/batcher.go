@@ -22,9 +22,9 @@ const outboxQueue = "outbox"
 //	chat, sweeps ──add──► waiting ──tick, or TickRecords──► coverage ─► encode ─► outbox (fsync) ─► live feed
 //
 // While the outbox can't be written (it is full, or its disk is), records wait in memory up to
-// maxWaiting. Then, by the policy, add blocks, and with it whoever reads, or drops what it is given:
+// Config.WaitingRecords. Then, by the policy, add blocks, and with it whoever reads, or drops what it is given:
 //
-//	room ──outbox refuses──► waiting up to maxWaiting ──► blocked, or dropping ──outbox takes──► room,
+//	room ──outbox refuses──► waiting up to Config.WaitingRecords ──► blocked, or dropping ──outbox takes──► room,
 //	                                                      with a word on what was dropped in front
 type batcher struct {
 	cfg     Config
@@ -54,10 +54,6 @@ type listed struct {
 	minute time.Time
 }
 
-// maxWaiting is how many records wait in memory for an outbox that can't be written: some seconds
-// of the design load.
-const maxWaiting = 20_000
-
 func newBatcher(cfg Config, outbox *outbox, spans func() []chat.Span, m *metrics) *batcher {
 	return &batcher{
 		cfg: cfg, outbox: outbox, spans: spans, metrics: m,
@@ -72,7 +68,7 @@ func newBatcher(cfg Config, outbox *outbox, spans func() []chat.Span, m *metrics
 func (b *batcher) add(ctx context.Context, at time.Time, records ...record.Record) error {
 	for {
 		b.mu.Lock()
-		if len(b.waiting) < maxWaiting {
+		if len(b.waiting) < b.cfg.WaitingRecords {
 			b.waiting = append(b.waiting, records...)
 			n := len(b.waiting)
 			b.mu.Unlock()
@@ -213,11 +209,8 @@ func (b *batcher) fail(err error) {
 	defer b.mu.Unlock()
 	if b.failing.IsZero() {
 		b.failing = time.Now()
-		then := "reading stops"
-		if b.cfg.OutboxFull == Drop {
-			then = "what arrives is dropped"
-		}
-		b.cfg.Logger.Error("the outbox can't be written; when memory for it is used up, "+then, slog.Any("err", err))
+		b.cfg.Logger.Error("the outbox can't be written; what is read beyond what memory holds goes by the policy",
+			slog.String("policy", string(b.cfg.OutboxFull)), slog.Any("err", err))
 	}
 	b.failure, b.last = err, err
 }

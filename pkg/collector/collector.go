@@ -87,6 +87,9 @@ type Config struct {
 	// OutboxAge bounds how long a batch waits in it: when the oldest is older the outbox counts as
 	// full. NoAge is none. Default 72 h.
 	OutboxAge time.Duration
+	// WaitingRecords is how many records wait in memory for an outbox that can't be written. Default
+	// 20,000: some seconds of the design load's bursts, half a minute of its mean.
+	WaitingRecords int
 	// OutboxFull is what happens when the outbox is full or can't be written, and what memory holds
 	// for it is full too. Default Stop.
 	OutboxFull Policy
@@ -145,6 +148,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.OutboxAge == 0 {
 		c.OutboxAge = 72 * time.Hour
+	}
+	if c.WaitingRecords <= 0 {
+		c.WaitingRecords = 20_000
 	}
 	switch c.OutboxFull {
 	case "":

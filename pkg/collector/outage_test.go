@@ -64,19 +64,22 @@ func (w *world) read(c *collector.Collector) {
 	})
 }
 
-func dropping(c *collector.Config) { c.OutboxFull, c.OutboxBytes = collector.Drop, 1<<20 }
+func dropping(c *collector.Config) {
+	c.OutboxFull, c.OutboxBytes, c.WaitingRecords = collector.Drop, 1<<20, 1000
+}
 
 // With the policy drop a collector reads on when its outbox is full. What is in the outbox stays;
 // what is missing is counted, message by message, and covered by nothing.
 func TestDropWhenFull(t *testing.T) {
-	w := newWorld(t, 10, 8000)
+	t.Parallel()
+	w := newWorld(t, 10, 2000)
 	w.faultless()
 	w.queue.set(true)
 	w.edit = dropping
 	c, stop := w.start()
 	w.joined(c)
 	w.sim.Begin()
-	eventually(t, "nothing is dropped", func() bool { return c.Status(t.Context()).Dropped > 5000 })
+	eventually(t, "nothing is dropped", func() bool { return c.Status(t.Context()).Dropped > 2000 })
 	if _, ok := condition(c, t, "records-dropped"); !ok {
 		t.Error("that records are dropped is not told")
 	}
@@ -145,14 +148,16 @@ func TestDropWhenFull(t *testing.T) {
 
 // A collector that stops while it drops leaves word of all that it could not keep.
 func TestStopWhileDropping(t *testing.T) {
-	w := newWorld(t, 10, 8000)
+	t.Parallel()
+	w := newWorld(t, 10, 2000)
 	w.faultless()
+	w.drain = time.Second
 	w.queue.set(true)
 	w.edit = dropping
 	c, stop := w.start()
 	w.joined(c)
 	w.sim.Begin()
-	eventually(t, "nothing is dropped", func() bool { return c.Status(t.Context()).Dropped > 1000 })
+	eventually(t, "nothing is dropped", func() bool { return c.Status(t.Context()).Dropped > 500 })
 	want := w.sent()
 	w.read(c)
 	stop()
@@ -175,6 +180,7 @@ func TestStopWhileDropping(t *testing.T) {
 
 // An outbox whose oldest batch is too old is full, however little is in it; emptied it is not.
 func TestOutboxIsBoundInAge(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 6, 50)
 	w.queue.set(true)
 	w.edit = func(c *collector.Config) { c.OutboxAge = time.Second }
@@ -198,10 +204,11 @@ func TestOutboxIsBoundInAge(t *testing.T) {
 
 // A backlog is sent at its pace and in order, and what comes live stands behind it.
 func TestDrainIsPacedAndInOrder(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 6, 1500)
 	w.faultless()
 	w.queue.set(true)
-	w.edit = func(c *collector.Config) { c.DrainRate = 300 << 10 }
+	w.edit = func(c *collector.Config) { c.DrainRate = 500 << 10 }
 	c, stop := w.start()
 	w.joined(c)
 	w.sim.Begin()
@@ -216,7 +223,7 @@ func TestDrainIsPacedAndInOrder(t *testing.T) {
 	w.queue.set(false)
 	w.arrived(want)
 	// A quarter of a second goes at once, and what is left when the oldest is young.
-	if least := time.Duration(float64(backlog-(300<<10)) / (4 * 300 << 10) * float64(time.Second)); time.Since(begun) < least {
+	if least := time.Duration(float64(backlog-(500<<10)) / (4 * 500 << 10) * float64(time.Second)); time.Since(begun) < least {
 		t.Errorf("%d bytes were sent within %v, at least %v was due", backlog, time.Since(begun), least)
 	}
 	stop()
@@ -234,6 +241,7 @@ func TestDrainIsPacedAndInOrder(t *testing.T) {
 
 // Of those who are excluded nothing is recorded, and the time is covered all the same.
 func TestExcludedAreNotRecorded(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, 4, 400)
 	w.faultless()
 	registry := prometheus.NewRegistry()

@@ -3,6 +3,7 @@ package collector_test
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -60,7 +61,7 @@ func newRoom(channels int) *room {
 	}
 	r.Listener = collector.NewListener(r.repairs)
 	for i := range channels {
-		id := fmt.Sprint(i)
+		id := strconv.Itoa(i)
 		r.repairs.homes[id], r.live[id], r.logins[id], r.talking[id] = "c-1", 100, "login"+id, true
 	}
 	return r
@@ -132,12 +133,12 @@ func TestSilentConnectionsChannelsAreReplacedTogether(t *testing.T) {
 	t.Parallel()
 	r := newRoom(5)
 	for i := range 5 {
-		id := fmt.Sprint(10 + i)
+		id := strconv.Itoa(10 + i)
 		r.repairs.homes[id], r.live[id], r.logins[id], r.talking[id] = "c-2", 100, "other"+id, true
 	}
 	r.pass(10 * time.Minute)
 	for i := range 3 {
-		r.talking[fmt.Sprint(i)] = false
+		r.talking[strconv.Itoa(i)] = false
 	}
 	r.pass(time.Minute)
 	expect(t, "repaired", r.repairs.take(), "replace c-1")

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -152,7 +153,7 @@ func TestStoppedProcessClaimsNoMoreThanItRead(t *testing.T) {
 				g.awaitJoined(t, 1, time.Second)
 				for range 30 {
 					time.Sleep(100 * time.Millisecond)
-					s.peer(0).out <- stamped("channel000", fmt.Sprint(time.Now().UnixMilli()), time.Now())
+					s.peer(0).out <- stamped("channel000", strconv.FormatInt(time.Now().UnixMilli(), 10), time.Now())
 				}
 				synctest.Wait()
 				stop := time.Now()
