@@ -176,7 +176,8 @@ func (s *Store) open(opts Options) error {
 		}
 		return nil
 	}
-	pragmas := []string{"journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(4000)", "journal_size_limit(67108864)"}
+	// secure_delete: what was erased is overwritten, not just let go of.
+	pragmas := []string{"secure_delete(1)", "journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(4000)", "journal_size_limit(67108864)"}
 	if opts.MaxBytes > 0 {
 		pragmas = append(pragmas, "max_page_count("+strconv.FormatInt(max(opts.MaxBytes/pageSize, 1), 10)+")")
 	}

@@ -204,7 +204,7 @@ func (c *Client) Users(ctx context.Context, ids, logins []string) ([]User, error
 				return err
 			}
 			if len(part) == 1 && isRequest(err) {
-				c.log.Warn("twitch says that this can't be an id or login", "login", part[0], "err", err)
+				c.log.Warn("twitch says that something asked for can't be an id or login", "err", err) // it may name a person
 				return nil
 			}
 			mu.Lock()
