@@ -130,15 +130,16 @@ func (b *batcher) run(ctx context.Context, plan func() *plan) error {
 		case <-tick.C:
 		case <-b.full:
 		}
-		if err := b.flush(ctx, plan()); err != nil && ctx.Err() == nil {
+		if err := b.flush(ctx, plan(), false); err != nil && ctx.Err() == nil {
 			return err
 		}
 	}
 }
 
 // flush writes everything that waits, with the coverage that speaks of it. It tries again while
-// the outbox refuses, until the context ends: the records then still wait.
-func (b *batcher) flush(ctx context.Context, p *plan) error {
+// the outbox refuses, until the context ends: the records then still wait. At the end all that was
+// dropped is told, however lately it was told before.
+func (b *batcher) flush(ctx context.Context, p *plan, end bool) error {
 	defer func() {
 		b.mu.Lock()
 		b.flushing = false
@@ -147,7 +148,7 @@ func (b *batcher) flush(ctx context.Context, p *plan) error {
 	// The order matters: a span ends at a line whose record has been added already, so cutting the
 	// spans before taking the records never claims a record that is not in this batch or before it.
 	coverage := b.coverage(p)
-	records := append(b.words(false), b.take()...)
+	records := append(b.words(end), b.take()...)
 	records = append(records, coverage...)
 	if len(records) == 0 {
 		return nil

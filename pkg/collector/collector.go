@@ -347,7 +347,7 @@ func (c *Collector) Run(stop context.Context) error {
 	err = errors.Join(writers.Wait(), err)
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.cfg.Drain)
 	defer cancel()
-	if ferr := c.batch.flush(last, c.plan.Load()); ferr != nil {
+	if ferr := c.batch.flush(last, c.plan.Load(), true); ferr != nil {
 		if c.cfg.OutboxFull == Drop {
 			abandoning, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.cfg.Drain)
 			ferr = c.batch.abandon(abandoning)

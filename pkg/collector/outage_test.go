@@ -96,17 +96,21 @@ func TestDropWhenFull(t *testing.T) {
 	stop()
 
 	got, messages, records := w.queue.messages(t), 0, 0
-	words := w.queue.dropped(t)
+	words, full := w.queue.dropped(t), false
 	for _, d := range words {
 		sum := 0
 		for _, ch := range d.Channels {
 			sum += ch.Messages
 		}
-		if d.Reason != record.DroppedFull || d.Collector != "c1" || sum != d.Messages || d.Event != "test" {
+		full = full || d.Reason == record.DroppedFull // a disk that is too slow drops too
+		if d.Collector != "c1" || sum != d.Messages || d.Event != "test" {
 			t.Errorf("%+v", d)
 		}
 		messages += d.Messages
 		records += d.Records
+	}
+	if !full {
+		t.Errorf("no word names the full outbox: %+v", words)
 	}
 	if missing := len(want) - len(got); messages != missing || missing == 0 {
 		t.Errorf("%d messages are missing, %d are told of in %d words", missing, messages, len(words))

@@ -303,7 +303,7 @@ func ChannelSet(sorted []string) string { return Hash(sorted...) }
 const (
 	// DroppedFull: the outbox had reached its bound in bytes or in age.
 	DroppedFull = "outbox-full"
-	// DroppedUnwritable: the outbox could not be written: its disk was full, or broken.
+	// DroppedUnwritable: the outbox could not be written: its disk was full, broken or too slow.
 	DroppedUnwritable = "outbox-unwritable"
 )
 
