@@ -187,6 +187,10 @@ func (c *Cluster) config(name, user, password, own string) string {
 	if c.gate != nil {
 		uri = "mongodb://" + c.Via(name, "store", c.gate.Address()) + "/"
 	}
+	rare := ""
+	if c.gate != nil {
+		rare = "custody:\n  reconcile: 0 0 1 1 *\n" // it reads much, without an index
+	}
 	data := filepath.Join(c.Dir, name)
 	if c.Data != nil {
 		data = c.Data(name)
@@ -229,7 +233,7 @@ master:
   heartbeat_timeout: %[16]s
 %[14]s`, name, data, strings.Join(brokers, ", "), c.Prefix+user, password, uri, c.Database,
 		c.Via(name, "chat", c.Sim.IRC), strings.Replace(c.Sim.Helix, web, api, 1), strings.Replace(c.Sim.Auth, web, api, 1),
-		c.clientSecret, c.Grace, strings.Join(c.MasterURLs(name), ", "), own, c.Prefix, c.HeartbeatTimeout,
+		c.clientSecret, c.Grace, strings.Join(c.MasterURLs(name), ", "), own+rare, c.Prefix, c.HeartbeatTimeout,
 		cmp.Or(c.addrs[name], "127.0.0.1:0"), c.Joins, c.Skew))
 	if c.Config != nil {
 		f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)

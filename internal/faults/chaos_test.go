@@ -28,9 +28,9 @@ type waiting struct {
 // twice, and a collector is killed only when the death of one is survived: when everything is read
 // twice.
 func TestChaos(t *testing.T) {
-	kills, rate := 15, 60
+	kills, rate := 15, 40
 	if full() {
-		kills, rate = 220, 40
+		kills, rate = 220, 30
 	}
 	s := begin(t, options{replicas: 2, inShort: true, Options: cluster.Options{
 		Collectors: 3, Rate: rate, Sim: []string{"--duplicate", "0.01", "--disorder", "0.01"},

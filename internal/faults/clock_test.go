@@ -87,9 +87,9 @@ func TestClocksApart(t *testing.T) {
 	})
 	closedTwo := func() {
 		minute := record.Minute(time.Now()).Add(time.Minute)
-		s.Within(4*time.Minute, "two minutes were closed", func() error {
+		s.Within(4*time.Minute, "two minutes were closed", every(2*time.Second, func() error {
 			return s.Look(func(db store.Store) error { return cluster.Closed(t.Context(), db, event, minute) })
-		})
+		}))
 	}
 	closedTwo()
 	if s.epochHolder() == "consumer-8" {

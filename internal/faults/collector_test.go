@@ -19,7 +19,7 @@ func TestCollectorKilledTwoReplicas(t *testing.T) {
 	killed := time.Now()
 	s.kill(victim)
 	s.takeovers = append(s.takeovers, s.took(killed, "every channel is read twice again", s.allRead))
-	s.flow(300)
+	s.flow(200)
 	s.Revive(victim.Name)
 	s.Until("the collector that was killed is back", s.allRead)
 	s.flow(200)
@@ -29,7 +29,7 @@ func TestCollectorKilledTwoReplicas(t *testing.T) {
 // With one replica it costs a gap, which is recorded to the second.
 func TestCollectorKilledOneReplica(t *testing.T) {
 	// Few JOINs a second, so that an order can be seen.
-	s := begin(t, options{inShort: true, Options: cluster.Options{Joins: 5, Channels: 30}})
+	s := begin(t, options{inShort: true, Options: cluster.Options{Joins: 5, Channels: 30, Rate: 60}})
 	victim := s.Collectors[0]
 	// It stops reading before it dies, so that more is lost than a tick.
 	s.signal(victim, syscall.SIGSTOP)
@@ -37,7 +37,7 @@ func TestCollectorKilledOneReplica(t *testing.T) {
 	killed := time.Now()
 	s.kill(victim)
 	s.takeovers = append(s.takeovers, s.took(killed, "every channel is read again", s.allRead))
-	s.flow(300)
+	s.flow(200)
 	s.onlyGapsLost()
 	if s.result.Lost == 0 {
 		t.Error("nothing was lost: nothing was tried")
@@ -91,12 +91,12 @@ func TestCollectorCutOff(t *testing.T) {
 			s.Note("%s is cut off from chat, Helix, masters and broker", victim)
 			s.Until("it is judged silent", func() error { return s.state(victim, control.CollectorSilent) })
 			s.takeovers = append(s.takeovers, s.took(cut, "every channel is read twice by others", s.allRead))
-			s.flow(500)
+			s.flow(300)
 			how.end(s.links, victim)
 			s.Note("%s is back", victim)
 			s.Until("it takes part again", func() error { return s.state(victim, control.CollectorAlive) })
 			s.Until("every channel is read twice", s.allRead)
-			s.flow(300)
+			s.flow(200)
 			s.nothingLost()
 		})
 	}
@@ -130,7 +130,7 @@ func TestPlannedMoves(t *testing.T) {
 		return s.allRead()
 	})
 	s.faults++
-	s.flow(300)
+	s.flow(200)
 
 	left := s.Collectors[0]
 	stopped := time.Now()
@@ -138,7 +138,7 @@ func TestPlannedMoves(t *testing.T) {
 	s.faults++
 	s.measure("scale in took %v", time.Since(stopped).Round(100*time.Millisecond))
 	s.Until("the others read every channel", s.allRead)
-	s.flow(300)
+	s.flow(200)
 	s.Revive(left.Name)
 	s.Until("it is back", s.allRead)
 

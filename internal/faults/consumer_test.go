@@ -31,7 +31,7 @@ func random(t *testing.T) *rand.Rand {
 // Consumers, and with them the rollup, are killed in every moment between delivery, insert, mark,
 // scan, write and acknowledgement that chance finds.
 func TestConsumersKilled(t *testing.T) {
-	s := begin(t, options{Options: cluster.Options{Rate: 100, Sim: []string{"--disorder", "0.02"}}})
+	s := begin(t, options{Options: cluster.Options{Rate: 60, Sim: []string{"--disorder", "0.02"}}})
 	r := random(t)
 	for range 25 {
 		p := s.Consumers[r.IntN(len(s.Consumers))]
@@ -72,7 +72,7 @@ func TestRollupStopped(t *testing.T) {
 		s.lasts("it stands still", 2*time.Second)
 		s.signal(leader, syscall.SIGCONT)
 		end := time.Now().Add(5 * time.Second)
-		s.Until("no epoch falls for 5 s after it woke", func() error {
+		s.Until("no epoch falls for 5 s after it woke", every(time.Second, func() error {
 			if err := s.Look(func(db store.Store) error {
 				raw, err := db.Get(t.Context(), store.Progress, event)
 				if err != nil {
@@ -94,7 +94,7 @@ func TestRollupStopped(t *testing.T) {
 				return fmt.Errorf("%v left", left)
 			}
 			return nil
-		})
+		}))
 	}
 	s.nothingLost()
 }

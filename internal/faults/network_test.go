@@ -33,7 +33,7 @@ func TestLinks(t *testing.T) {
 				f.end(l.program, l.service)
 				healed := time.Now()
 				s.Until("every channel is read twice", s.allRead)
-				s.Until("outboxes and queue are empty", s.emptied)
+				s.Until("outboxes and queue are empty", every(time.Second, s.emptied))
 				s.takeovers = append(s.takeovers, time.Since(healed))
 				s.flow(100)
 			}

@@ -42,7 +42,7 @@ func TestStoreKilled(t *testing.T) {
 		}
 		back := time.Now()
 		s.Note("%s is back", s.Mongo)
-		s.Until("the queue is empty", s.emptied)
+		s.Until("the queue is empty", every(time.Second, s.emptied))
 		s.takeovers = append(s.takeovers, time.Since(back))
 		s.flow(100)
 	}
@@ -63,7 +63,7 @@ func TestStoreSlow(t *testing.T) {
 	s.lasts("the store is slow", 45*time.Second)
 	s.links.clean("consumer", "store")
 	back := time.Now()
-	s.Until("the queue is empty", s.emptied)
+	s.Until("the queue is empty", every(time.Second, s.emptied))
 	s.takeovers = append(s.takeovers, time.Since(back))
 	if again := s.redelivered() - before; again > s.held() {
 		t.Errorf("%v batches were delivered again: they went round in circles", again)
