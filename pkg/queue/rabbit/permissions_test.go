@@ -71,7 +71,9 @@ func TestApplyTellsWhatIsWrong(t *testing.T) {
 			fmt.Fprint(w, body)
 		}
 	}
-	moved := func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://192.0.2.1/", http.StatusFound) }
+	moved := func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "http://192.0.2.1/", http.StatusFound)
+	}
 	grant := rabbit.Grant{Passwords: map[string]string{rabbit.RoleCollector: "hunter2"}}
 	for name, c := range map[string]struct {
 		handler http.HandlerFunc
