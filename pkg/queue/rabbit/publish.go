@@ -19,6 +19,9 @@ var ErrRefused = errors.New("the broker refused the message: its queue is full o
 // errLost is the outcome of what was sent over a connection that ended before the confirmation.
 var errLost = errors.New("connection lost before the confirmation")
 
+// errRefusing says that the channel's last answer was a refusal.
+var errRefusing = errors.New("the channel refuses")
+
 // op is one message to send.
 type op struct {
 	message  *queue.Message
@@ -129,6 +132,9 @@ func (p *publisher) run(ctx context.Context, l *link) {
 		if ctx.Err() != nil {
 			return
 		}
+		if errors.Is(err, errRefusing) {
+			continue // with another channel
+		}
 		if !s.lost() { // else the link says so
 			p.cfg.Logger.Warn("publishing over RabbitMQ was interrupted", "err", err)
 		}
@@ -210,6 +216,12 @@ func (p *publisher) serve(ctx context.Context, s *session) error {
 			p.takeReturns(returns, waiting)
 			p.settle(c, waiting)
 			progress = time.Now()
+			if !c.Ack && len(waiting) == 0 {
+				// A channel that was opened while a quorum queue had no leader may look for the one
+				// that died for ever, and refuse everything (RabbitMQ 3.10). A new one finds the new
+				// leader.
+				return errors.Join(errRefusing, ch.Close())
+			}
 		case <-watch.C:
 			if blocked {
 				progress = time.Now() // it waits as it was asked to
