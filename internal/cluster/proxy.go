@@ -198,7 +198,7 @@ func (c cursors) kill(server io.Writer, answers io.Reader) {
 		}
 		m := make([]byte, headerBytes+5, headerBytes+5+len(body))
 		m = append(m, body...)
-		binary.LittleEndian.PutUint32(m, uint32(len(m))) //nolint:gosec // small
+		binary.LittleEndian.PutUint32(m, uint32(len(m)))
 		binary.LittleEndian.PutUint32(m[12:], opMessage)
 		if _, err := server.Write(m); err != nil {
 			return

@@ -34,5 +34,9 @@ func Reserve(tb testing.TB) string {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return net.JoinHostPort("127.0.0.1", strconv.Itoa(name.(*syscall.SockaddrInet4).Port)) // as it was bound
+	in4, ok := name.(*syscall.SockaddrInet4)
+	if !ok {
+		tb.Fatalf("a socket of IPv4 has the address %v", name)
+	}
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(in4.Port))
 }

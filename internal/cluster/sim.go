@@ -52,6 +52,7 @@ func (w *World) StartSim(args ...string) *Twitch {
 	return s
 }
 
+// Status is what the simulator tells of itself.
 func (s *Twitch) Status() (sim.Status, error) {
 	status, body, err := s.w.Get(s.Web + "/sim/status")
 	if err != nil {

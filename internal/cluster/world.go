@@ -168,6 +168,7 @@ func (w *World) Until(what string, met func() error) {
 	w.Within(patience, what, met)
 }
 
+// Within is Until with another patience.
 func (w *World) Within(patience time.Duration, what string, met func() error) {
 	w.T.Helper()
 	deadline := time.Now().Add(patience)
@@ -278,6 +279,7 @@ func (w *World) Get(url string) (status int, body []byte, err error) {
 	return w.Do(req)
 }
 
+// Do sends a request.
 func (w *World) Do(req *http.Request) (status int, body []byte, err error) {
 	res, err := w.http.Do(req)
 	if err != nil {
@@ -373,7 +375,7 @@ func (w *World) Must(code int, args ...string) (stdout string) {
 	return stdout
 }
 
-// decode reads JSON that the tool has printed.
+// Decode reads JSON that the tool has printed.
 func Decode[T any](w *World, text string) (v T) {
 	w.T.Helper()
 	if err := json.Unmarshal([]byte(text), &v); err != nil {

@@ -1,6 +1,7 @@
 package faults_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -164,7 +165,7 @@ func TestBrokerBlocks(t *testing.T) {
 			s.Until(p.Name+" is blocked", func() error {
 				v, err := p.Metric("tungstene_queue_rabbit_blocked")
 				if err == nil && v == 0 {
-					err = fmt.Errorf("it is not")
+					err = errors.New("it is not")
 				}
 				return err
 			})

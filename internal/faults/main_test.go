@@ -102,7 +102,7 @@ func (t *table) print() error {
 		return err
 	}
 	if path := os.Getenv("FAULTS_OUT"); path != "" {
-		return os.WriteFile(path, []byte(b.String()), 0o644) //nolint:gosec // for anyone to read
+		return os.WriteFile(path, []byte(b.String()), 0o644)
 	}
 	return nil
 }

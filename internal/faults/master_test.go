@@ -1,6 +1,7 @@
 package faults_test
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"syscall"
@@ -91,7 +92,7 @@ func TestNoMaster(t *testing.T) {
 	s.Until("a collector that was restarted without a master reads again", func() error {
 		want, err := restarted.Metric("tungstene_collector_channels_assigned")
 		if err == nil && want == 0 {
-			err = fmt.Errorf("nothing is assigned")
+			err = errors.New("nothing is assigned")
 		}
 		if err != nil {
 			return err

@@ -3,7 +3,6 @@ package faults_test
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"net/http"
@@ -478,21 +477,6 @@ func median(list []float64) float64 {
 		return math.NaN()
 	}
 	return slices.Sorted(slices.Values(list))[len(list)/2]
-}
-
-// anyOf is met when one of the conditions is.
-func anyOf(met ...func() error) func() error {
-	return func() error {
-		var errs []error
-		for _, m := range met {
-			err := m()
-			if err == nil {
-				return nil
-			}
-			errs = append(errs, err)
-		}
-		return errors.Join(errs...)
-	}
 }
 
 // background is a context that outlives the test's own, for cleaning up.
