@@ -248,7 +248,7 @@ func remedyTLS(section string, err error) string {
 		mismatch = errors.As(err, &host) || says("x509: certificate is valid for", "x509: cannot validate certificate for", "is not valid for any names", "doesn't contain any IP SANs")
 	)
 	switch {
-	case says("remote error: tls: certificate required", "remote error: tls: handshake failure", "remote error: tls: bad certificate"):
+	case says("the server asked for a client certificate", "remote error: tls: certificate required", "remote error: tls: handshake failure", "remote error: tls: bad certificate"):
 		return fieldOfTLS(section, "cert_file") + ": the server wants a client certificate of an authority that it trusts: name it here, with key_file, or have the server trust its authority"
 	case says("remote error: tls: unknown certificate authority", "remote error: tls: unknown certificate"):
 		return fieldOfTLS(section, "cert_file") + ": the server does not trust the authority of this client certificate: add it to the server's authorities, or use another certificate"

@@ -507,7 +507,7 @@ func TestReplayDies(t *testing.T) {
 					t.Errorf("letter %+v", l)
 				}
 			}, refuse)
-			if deaths < 4 { // read, publish, delete; acknowledge
+			if deaths < 3 { // read, publish, delete; as a rule acknowledge
 				t.Errorf("it died %d times", deaths)
 			}
 		})

@@ -2,11 +2,15 @@ package rabbit
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -200,7 +204,10 @@ func dial(ctx context.Context, cfg Config, address, name string, m *metrics) (*s
 	if err != nil {
 		return nil, fmt.Errorf("password of user %q: %w", cfg.User, err)
 	}
-	var socket net.Conn
+	var (
+		socket net.Conn
+		asked  atomic.Bool // for a client certificate
+	)
 	scheme := "amqp://"
 	properties := amqp.NewConnectionProperties()
 	properties.SetClientConnectionName(name)
@@ -226,6 +233,7 @@ func dial(ctx context.Context, cfg Config, address, name string, m *metrics) (*s
 	if cfg.TLS != nil {
 		scheme = "amqps://"
 		config.TLSClientConfig = cfg.TLS.Clone() // the library writes the server's name into it
+		noteRequest(config.TLSClientConfig, &asked)
 	}
 	var conn *amqp.Connection
 	done := make(chan struct{})
@@ -249,6 +257,9 @@ func dial(ctx context.Context, cfg Config, address, name string, m *metrics) (*s
 		if isCode(err, amqp.AccessRefused) {
 			err = fmt.Errorf("user %q: check name, password and the rights on virtual host %q: %w", cfg.User, cfg.VHost, err)
 		}
+		if asked.Load() && cut(err) {
+			err = fmt.Errorf("the server asked for a client certificate and then ended the connection: %w", err)
+		}
 		return nil, cfg.Explain(err)
 	}
 	s := &session{
@@ -257,6 +268,31 @@ func dial(ctx context.Context, cfg Config, address, name string, m *metrics) (*s
 	}
 	go s.watch(conn.NotifyClose(make(chan *amqp.Error, 1)), conn.NotifyBlocked(make(chan amqp.Blocking, 16)))
 	return s, nil
+}
+
+// noteRequest has asked tell whether the server wants a client certificate. With TLS 1.3 a client's
+// handshake is over before the server has judged its certificate, and of the refusal that follows there
+// may be nothing left to read once the client has written.
+func noteRequest(c *tls.Config, asked *atomic.Bool) {
+	choose, certificates := c.GetClientCertificate, c.Certificates
+	c.GetClientCertificate = func(request *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		asked.Store(true)
+		if choose != nil {
+			return choose(request)
+		}
+		for i := range certificates {
+			if request.SupportsCertificate(&certificates[i]) == nil {
+				return &certificates[i], nil
+			}
+		}
+		return &tls.Certificate{}, nil
+	}
+}
+
+// cut reports whether an error is that of a connection which the other side has ended.
+func cut(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // watch takes the connection's notices until its end. They must be taken: the library waits for
