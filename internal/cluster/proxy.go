@@ -141,14 +141,15 @@ func (p *Proxy) Heal() {
 // NewGate stands before FerretDB and gives it two things that MongoDB has.
 //
 // FerretDB finds a document and replaces it in two steps: of two processes that compare and set at
-// once both would win. Here the writes to a collection happen one after the other; reads pass freely.
+// once both would win. And it lets one writer at a time into its file and the others try again, which
+// some never get to. Here writes happen one after the other; reads pass freely.
 //
 // And a client that goes away with a cursor open, because it was killed, would leave it with a
 // connection to SQLite that sees the past for ever, and whose writes fail. Here cursors are closed
 // first.
 func NewGate(tb testing.TB, target string) *Proxy {
 	tb.Helper()
-	g := &gate{writing: map[string]*sync.Mutex{}}
+	g := &gate{}
 	return startProxy(tb, target, func(client, server net.Conn) {
 		requests, answers := bufio.NewReader(client), bufio.NewReader(server)
 		open := cursors{}
@@ -209,27 +210,14 @@ func (c cursors) kill(server io.Writer, answers io.Reader) {
 	}
 }
 
-type gate struct {
-	mu      sync.Mutex
-	writing map[string]*sync.Mutex // by collection
-}
-
-// writer is the lock of a collection.
-func (g *gate) writer(collection string) *sync.Mutex {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.writing[collection] == nil {
-		g.writing[collection] = &sync.Mutex{}
-	}
-	return g.writing[collection]
-}
+// gate has the writes of all connections pass one by one.
+type gate struct{ writing sync.Mutex }
 
 func (g *gate) exchange(request []byte, server io.Writer, answers *bufio.Reader) (answer []byte, err error) {
-	switch command, collection := commandOf(request); command {
+	switch commandOf(request) {
 	case "insert", "update", "delete", "findAndModify", "createIndexes":
-		one := g.writer(collection)
-		one.Lock()
-		defer one.Unlock()
+		g.writing.Lock()
+		defer g.writing.Unlock()
 	}
 	if _, err := server.Write(request); err != nil {
 		return nil, err
@@ -267,15 +255,13 @@ func isMessage(b []byte) bool {
 	return len(b) > headerBytes+4 && binary.LittleEndian.Uint32(b[12:]) == opMessage
 }
 
-// commandOf is the name of a request's command and the collection that it speaks of, if any; both
-// are empty for the old handshake.
-func commandOf(b []byte) (command, collection string) {
+// commandOf is the name of a request's command; empty for the old handshake.
+func commandOf(b []byte) string {
 	e, err := bodyOf(b).IndexErr(0)
 	if err != nil {
-		return "", ""
+		return ""
 	}
-	collection, _ = e.Value().StringValueOK()
-	return e.Key(), collection
+	return e.Key()
 }
 
 // bodyOf is the document that says what is asked or answered; nil where there is none.

@@ -43,7 +43,8 @@ func (s *scenario) inside(name string, roles app.Roles, by time.Duration) (url s
 	if err != nil {
 		s.T.Fatal(err)
 	}
-	p, err := app.New(s.T.Context(), cfg, roles, app.Options{Version: "test", Clock: shifted{by}, Logger: slog.New(slog.DiscardHandler)})
+	logger := slog.New(slog.NewTextHandler(s.T.Output(), &slog.HandlerOptions{Level: slog.LevelWarn}))
+	p, err := app.New(s.T.Context(), cfg, roles, app.Options{Version: "test", Clock: shifted{by}, Logger: logger.With("program", name)})
 	if err != nil {
 		s.T.Fatal(err)
 	}
