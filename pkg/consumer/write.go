@@ -184,13 +184,17 @@ func (w *writer) mentions(ctx context.Context, id string, s standing) (bool, err
 }
 
 // undo deletes a record that should not be stored. Its minute is marked before, lest we die in
-// between, and after: see marks.
+// between, and after: see marks. By then it may be in a manifest: that is made again. It is reopened
+// before, lest we die, and after, for between the two it may have been signed.
 func (w *writer) undo(ctx context.Context, l *load, i int) error {
 	r := &l.records[i]
 	if l.undone == nil {
 		l.undone = map[int]struct{}{}
 	}
 	l.undone[i] = struct{}{}
+	if _, err := store.ReopenManifest(ctx, w.store, r.Event, record.CauseLate); err != nil {
+		return fmt.Errorf("delete record %s again: %w", r.ID, err)
+	}
 	if r.Kind.Counted() {
 		mark, err := newMark(r.Event, r.Time)
 		if err != nil {
@@ -201,6 +205,9 @@ func (w *writer) undo(ctx context.Context, l *load, i int) error {
 		}
 	}
 	if _, err := w.store.DeleteIf(ctx, store.Records, r.ID, "event", r.Event); err != nil {
+		return fmt.Errorf("delete record %s again: %w", r.ID, err)
+	}
+	if _, err := store.ReopenManifest(ctx, w.store, r.Event, record.CauseLate); err != nil {
 		return fmt.Errorf("delete record %s again: %w", r.ID, err)
 	}
 	return nil

@@ -21,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
+	"github.com/tungstene/tungstene/pkg/consumer"
 	"github.com/tungstene/tungstene/pkg/control"
 	"github.com/tungstene/tungstene/pkg/custody"
 	"github.com/tungstene/tungstene/pkg/queue"
@@ -115,7 +116,10 @@ func inBubble(t *testing.T, test func(w *world)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.run(r.Run)
+		w.run(func(ctx context.Context) error {
+			time.Sleep(time.Millisecond) // what a test stores at first, unmarked, is there before the first scan
+			return r.Run(ctx)
+		})
 		w.run(w.sign)
 		defer func() {
 			cancel()
@@ -535,7 +539,83 @@ func TestForgetOfFrozenCrashes(t *testing.T) {
 		w.forget(anna, annaName)
 	}, func(w *world) bool { return w.forgotten(anna) && w.sealed() }, func(w *world) {
 		w.checkForgotten()
-		w.signed(2, custody.CauseForget)
+		w.signed(2, record.CauseForget)
+	})
+}
+
+// TestStoppedConsumer: a consumer that is stopped between an insert and its second look, which is over
+// only when the event is frozen and signed, takes its records out again, and the manifest is that of
+// what is left. Nothing waits for it: it may be a master with an upload.
+func TestStoppedConsumer(t *testing.T) {
+	t.Parallel()
+	for _, after := range []bool{false, true} {
+		for n, woke := 1, true; woke && !t.Failed(); n++ {
+			inBubble(t, func(w *world) {
+				w.fill()
+				w.settled()
+				s := newMortal(w.store.memory, n, after)
+				s.wake = make(chan struct{})
+				in, err := consumer.NewIntake(consumer.IntakeConfig{Store: s, Logger: slog.New(slog.DiscardHandler)})
+				if err != nil {
+					w.tb.Fatal(err)
+				}
+				at := w.start.Add(time.Minute)
+				change := w.encode(&record.Change{Header: w.header(at), Field: "title", To: "late"}) // counted in nothing
+				done := make(chan struct{})
+				w.run(func(ctx context.Context) error {
+					defer close(done)
+					_, err := in.Write(ctx, []record.Record{w.message(at, carl, "late"), change})
+					return err
+				})
+				select {
+				case <-s.dead:
+				case <-done:
+					woke = false
+				}
+				w.wantFreeze()
+				w.custody(w.store, "c")
+				w.until("the manifest is signed", w.sealed)
+				close(s.wake)
+				<-done
+				time.Sleep(10 * time.Second)
+				w.until("the manifest is signed again", func() bool { return w.sealed() })
+				w.settled()
+				w.exact()
+				m, _ := get[record.Manifest](w, store.Manifests, event)
+				w.signed(1, m.Cause)
+				if w.tb.Failed() {
+					w.tb.Logf("stopped at step %d, after=%v", n, after)
+				}
+			})
+			if n > 100 {
+				t.Fatal("it never comes to an end")
+			}
+		}
+	}
+}
+
+// TestMarkOfFrozen: whoever marks a minute of a frozen event, the manifest is that of what is stored,
+// even when another rollup leads and writes its epoch.
+func TestMarkOfFrozen(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(w *world) {
+		w.fill()
+		w.frozen()
+		w.custody(w.store, "c")
+		w.stops[0]() // the rollup
+		r, err := rollup.New(rollup.Config{Store: w.store, Name: "r2", Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			w.tb.Fatal(err)
+		}
+		w.run(r.Run)
+		m := record.NewMark(event, w.start, "stray")
+		w.put(store.Marks, m.ID, &m)
+		w.until("the mark is counted", func() bool { return w.count(store.Query{Collection: store.Marks}) == 0 })
+		w.until("the manifest is signed again", w.sealed)
+		w.signed(2, record.CauseLate)
+		if m, _ := get[record.Manifest](w, store.Manifests, event); len(m.Earlier) != 1 || m.Earlier[0].Cause != record.CauseFreeze {
+			w.tb.Errorf("earlier: %+v", m.Earlier)
+		}
 	})
 }
 
@@ -545,7 +625,7 @@ func TestFreezeCrashes(t *testing.T) {
 		w.fill()
 		w.wantFreeze()
 	}, (*world).sealed, func(w *world) {
-		w.signed(1, custody.CauseFreeze)
+		w.signed(1, record.CauseFreeze)
 		w.exact()
 		e, _ := get[record.Event](w, store.Events, event)
 		if e.State != record.EventFrozen {
@@ -581,7 +661,7 @@ func TestTextsCrash(t *testing.T) {
 		if m.Length != 5 || m.Text != "" || m.Chatter != anna {
 			w.tb.Errorf("message %+v", m)
 		}
-		w.signed(2, custody.CauseRetention)
+		w.signed(2, record.CauseRetention)
 		w.exact()
 	})
 }
@@ -605,7 +685,7 @@ func TestRecordsCrash(t *testing.T) {
 		m := record.NewMark(event, w.start, "n")
 		w.put(store.Marks, m.ID, &m)
 		w.until("the mark is cleared", func() bool { return w.count(store.Query{Collection: store.Marks}) == 0 })
-		w.signed(2, custody.CauseRetention)
+		w.signed(2, record.CauseRetention)
 		d, _ := get[record.Statistics](w, store.Totals, event+"/"+record.AllChannels)
 		if d.Messages != 16 {
 			w.tb.Errorf("%d messages in the totals, want 16", d.Messages)
@@ -652,7 +732,7 @@ func TestRetentionWaitsForFreeze(t *testing.T) {
 		if n := w.count(store.Query{Collection: store.Records, Kind: record.KindMessage}); n != 0 || w.raised(custody.CondRetention) {
 			w.tb.Errorf("%d messages; conditions %+v", n, w.conditions())
 		}
-		w.signed(2, custody.CauseRetention)
+		w.signed(2, record.CauseRetention)
 
 		// Who is forgotten now was there.
 		w.forget(anna, annaName)
@@ -740,7 +820,7 @@ func TestFreezeWaits(t *testing.T) {
 		w.put(store.Marks, "x", &record.Mark{ID: "x", Event: event, Time: w.start.Add(time.Minute), Nonce: "n"})
 		change(func() { consumer.Held = 0 })
 		w.until("it is frozen", w.sealed)
-		w.signed(1, custody.CauseFreeze)
+		w.signed(1, record.CauseFreeze)
 		if m, _ := get[record.Manifest](w, store.Manifests, event); len(m.Waiting) > 0 || m.Frozen.IsZero() || m.Revision != 1 {
 			w.tb.Errorf("manifest: %+v", m)
 		}
@@ -755,7 +835,7 @@ func TestManifestNamesWhatDiffers(t *testing.T) {
 		}
 		w.fill()
 		w.frozen()
-		w.signed(1, custody.CauseFreeze)
+		w.signed(1, record.CauseFreeze)
 		w.insert(w.message(w.start, carl, "smuggled"))
 		w.put(store.Channels, event+"/2", &record.Channel{ID: event + "/2", Rev: 1, Event: event, Channel: "2"})
 		if _, err := w.store.Delete(w.ctx, store.Query{Collection: store.Hours}); err != nil {

@@ -248,7 +248,7 @@ func isOne(p *record.Tombstone) func(string) bool {
 // bury makes the changes of a batch.
 func (t *term) bury(ctx context.Context, er *erasure, batch []change, counted bool) error {
 	event := batch[0].rec.Event
-	if err := t.reopen(ctx, event, CauseForget); err != nil {
+	if err := t.reopen(ctx, event, record.CauseForget); err != nil {
 		return err
 	}
 	// What is about to be dirty is written first.

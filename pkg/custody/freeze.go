@@ -142,7 +142,7 @@ func (t *term) waitToFreeze(ctx context.Context, m *record.Manifest, f *freezing
 		}
 	}
 	m.State, m.Waiting, m.Frozen = record.FreezeRecount, nil, record.Millis(t.cfg.Clock.Now())
-	m.Revision, m.Cause = max(m.Revision, 1), CauseFreeze
+	m.Revision, m.Cause = max(m.Revision, 1), record.CauseFreeze
 	return true, t.setManifest(ctx, m)
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"hash"
 	"io"
@@ -14,13 +13,6 @@ import (
 
 	"github.com/tungstene/tungstene/pkg/record"
 	"github.com/tungstene/tungstene/pkg/store"
-)
-
-// The causes of a manifest.
-const (
-	CauseFreeze    = "freeze"
-	CauseForget    = "forget"
-	CauseRetention = "retention"
 )
 
 // sealed are the collections that a manifest speaks of, in its order.
@@ -189,24 +181,9 @@ func (t *term) setManifest(ctx context.Context, m *record.Manifest) error {
 // reopen has the checksums of a frozen event made again, for a cause. It is called before the first
 // change of what they are of. Without a manifest, or with one that isn't made yet, it does nothing.
 func (t *term) reopen(ctx context.Context, event, cause string) error {
-	m, err := readManifest(ctx, t.store, event)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil
+	reopened, err := store.ReopenManifest(ctx, t.store, event, cause)
+	if reopened {
+		t.log.Info("a frozen event is changed; its manifest is made again", "event", event, "cause", cause)
 	}
-	if err != nil {
-		return err
-	}
-	if m.State != record.FreezeUnsigned && m.State != record.FreezeDone {
-		return nil
-	}
-	if m.State == record.FreezeDone {
-		m.Earlier = append(m.Earlier, record.ManifestVersion{
-			Revision: m.Revision, Cause: m.Cause, Sum: m.Sum, Signature: m.Signature, Signed: m.Signed,
-		})
-	}
-	m.State, m.Cause = record.FreezeChecksums, cause
-	m.Revision++
-	m.Parts, m.Sum, m.Signature, m.PublicKey, m.Signed = nil, "", "", "", time.Time{}
-	t.log.Info("a frozen event is changed; its manifest is made again", "event", event, "cause", cause, "revision", m.Revision)
-	return t.setManifest(ctx, &m)
+	return err
 }

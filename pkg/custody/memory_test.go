@@ -27,12 +27,15 @@ var errDead = errors.New("the process is dead")
 
 // mortal is memory as one process uses it, which dies at the n-th step: before or after that has had its
 // effect. A step is one document written, or one call that reads.
+//
+// Where wake is set it doesn't die but is stopped there, until that is closed.
 type mortal struct {
 	*memory
 	mu    sync.Mutex
 	left  int // steps; below 0 is for ever
 	after bool
-	dead  chan struct{}
+	dead  chan struct{} // or asleep
+	wake  chan struct{}
 }
 
 func newMortal(m *memory, steps int, after bool) *mortal {
@@ -43,6 +46,9 @@ var _ store.Store = (*mortal)(nil)
 
 // step does something as one step.
 func (s *mortal) step(c store.Collection, do func(docs map[string]bson.Raw)) error {
+	if s.wake != nil {
+		return s.stoppable(c, do)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	last := false
@@ -59,16 +65,43 @@ func (s *mortal) step(c store.Collection, do func(docs map[string]bson.Raw)) err
 	case s.left > 0:
 		s.left--
 	}
-	s.memory.mu.Lock()
-	if s.docs[c] == nil {
-		s.docs[c] = map[string]bson.Raw{}
-	}
-	do(s.docs[c])
-	s.memory.mu.Unlock()
+	s.do(c, do)
 	if last {
 		return errDead
 	}
 	return nil
+}
+
+// stoppable is step of a process that is stopped instead.
+func (s *mortal) stoppable(c store.Collection, do func(docs map[string]bson.Raw)) error {
+	s.mu.Lock()
+	left := s.left
+	if s.left > 0 {
+		s.left--
+	}
+	s.mu.Unlock()
+	if left == 1 && s.after {
+		s.do(c, do)
+	}
+	if left == 1 {
+		close(s.dead)
+	}
+	if left == 0 || left == 1 {
+		<-s.wake
+	}
+	if left != 1 || !s.after {
+		s.do(c, do)
+	}
+	return nil
+}
+
+func (s *mortal) do(c store.Collection, do func(docs map[string]bson.Raw)) {
+	s.memory.mu.Lock()
+	defer s.memory.mu.Unlock()
+	if s.docs[c] == nil {
+		s.docs[c] = map[string]bson.Raw{}
+	}
+	do(s.docs[c])
 }
 
 func (s *mortal) Insert(_ context.Context, records []record.Record) ([]store.Result, error) {

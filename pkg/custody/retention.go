@@ -129,7 +129,7 @@ func (t *term) eraseTexts(ctx context.Context, event string, s *sweep) (done boo
 	t.c.doing("erases the texts of event " + event)
 	defer t.c.doing("")
 	if s.at.IsZero() {
-		if err := t.reopen(ctx, event, CauseRetention); err != nil {
+		if err := t.reopen(ctx, event, record.CauseRetention); err != nil {
 			return false, err
 		}
 	}
@@ -294,7 +294,7 @@ func (t *term) purge(ctx context.Context, e record.Event) error {
 	if left {
 		t.c.doing("erases the records of event " + e.Slug)
 		defer t.c.doing("")
-		if err := t.reopen(ctx, e.Slug, CauseRetention); err != nil {
+		if err := t.reopen(ctx, e.Slug, record.CauseRetention); err != nil {
 			return err
 		}
 		deleted := 0

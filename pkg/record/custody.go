@@ -92,6 +92,14 @@ const (
 	FreezeDone      = "done"
 )
 
+// The causes of a Manifest.
+const (
+	CauseFreeze    = "freeze"
+	CauseForget    = "forget"    // people were forgotten
+	CauseRetention = "retention" // texts or records were erased whose time was over
+	CauseLate      = "late"      // a minute was counted again, or a record that came too late taken out
+)
+
 // Manifest is one document of the collection manifests: how far the freezing of an event is, and in
 // the end the checksums of all that is stored of it, signed by the master.
 type Manifest struct {
@@ -105,8 +113,7 @@ type Manifest struct {
 	// Waiting says what is waited for, a sentence each.
 	Waiting []string  `bson:"waiting,omitempty" json:"waiting,omitempty"`
 	Frozen  time.Time `bson:"frozen,omitempty"  json:"frozen,omitzero"`
-	// Revision counts the manifests of this event, Cause says why this one was made: freeze, forget or
-	// retention.
+	// Revision counts the manifests of this event, Cause says why this one was made.
 	Revision int64  `bson:"revision" json:"revision"`
 	Cause    string `bson:"cause"    json:"cause"`
 	// Parts are the checksums; Sum is the SHA-256 over them, in hexadecimal.
@@ -118,6 +125,23 @@ type Manifest struct {
 	Signed    time.Time `bson:"signed,omitempty"     json:"signed,omitzero"`
 	// Earlier are the manifests before this one, oldest first.
 	Earlier []ManifestVersion `bson:"earlier,omitempty" json:"earlier,omitempty"`
+}
+
+// Reopen makes a manifest that waits for its checksums again out of one that has them, for a cause, and
+// keeps what was signed in Earlier. It reports false, and changes nothing, where there are none yet.
+func (m *Manifest) Reopen(cause string) bool {
+	if m.State != FreezeUnsigned && m.State != FreezeDone {
+		return false
+	}
+	if m.State == FreezeDone {
+		m.Earlier = append(m.Earlier, ManifestVersion{
+			Revision: m.Revision, Cause: m.Cause, Sum: m.Sum, Signature: m.Signature, Signed: m.Signed,
+		})
+	}
+	m.State, m.Cause = FreezeChecksums, cause
+	m.Revision++
+	m.Parts, m.Sum, m.Signature, m.PublicKey, m.Signed = nil, "", "", "", time.Time{}
+	return true
 }
 
 // ManifestPart is the checksum of one day, UTC, of one collection.

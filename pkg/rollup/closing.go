@@ -62,8 +62,8 @@ const (
 //     document of the minute (and of its hour, and the totals) with the higher epoch, even where
 //     the numbers are the same. Whatever the stale leader writes to them later is fenced.
 //
-// A frozen event is counted again where it is marked, and closes no minute any more. Of one whose
-// records were erased nothing is counted: see intact.
+// A frozen event is counted again where it is marked, and closes no minute any more; its manifest is
+// reopened before that. Of one whose records were erased nothing is counted: see intact.
 //
 // So hour documents are believed only if this term has built them, or if no minute of them was
 // marked: the first recount of an hour in a term builds it from all of its minutes.
@@ -744,6 +744,18 @@ func (c *closer) recount(ctx context.Context, marks []record.Mark, closed time.T
 	}
 	if len(marks) > roundMarks {
 		marks, more = marks[:roundMarks], true
+	}
+	if err := c.intact(ctx); err != nil {
+		return false, err
+	}
+	// What is sealed is about to change. That is asked of any event, for it may have been frozen since it
+	// was read. From now on nothing is sealed as long as the marks are there.
+	reopened, err := store.ReopenManifest(ctx, c.store, c.event.Slug, record.CauseLate)
+	if err != nil {
+		return false, err
+	}
+	if reopened {
+		c.log.Info("minutes of a frozen event are counted again; its manifest is made again", "minutes", len(marks))
 	}
 	hours := map[int64]map[string]struct{}{} // to the channels that changed in it
 	for _, m := range marks {
