@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -413,7 +414,11 @@ func (c *collectorsListCmd) Run(ctx context.Context, env app.Env) error {
 					if k.Drained {
 						state += " (drain)"
 					}
-					add(k.Name, k.Node, state, k.Joined, k.Assigned, k.Capacity, fmt.Sprintf("%.1f", k.Rate), k.OutboxBatches,
+					outbox := strconv.FormatInt(k.OutboxBatches, 10)
+					if k.OutboxBatches < 0 {
+						outbox = "?"
+					}
+					add(k.Name, k.Node, state, k.Joined, k.Assigned, k.Capacity, fmt.Sprintf("%.1f", k.Rate), outbox,
 						time.Since(k.Seen).Round(time.Second).String()+" ago")
 				}
 			})

@@ -396,11 +396,19 @@ func (c *drainCmd) Run(ctx context.Context, env app.Env) error {
 }
 
 func drained(k control.Collector) bool {
-	return k.Drained && k.State != control.CollectorSilent && k.Current && k.Assigned == 0 && k.Joined == 0 && k.OutboxBatches == 0
+	return k.Drained && k.State != control.CollectorSilent && k.Current && k.Assigned == 0 && k.Joined == 0 && k.Waiting == 0 && k.OutboxBatches == 0
 }
 
 func drainState(k control.Collector) string {
-	s := fmt.Sprintf("%d channels assigned, %d read, %d batches in its outbox", k.Assigned, k.Joined, k.OutboxBatches)
+	s := fmt.Sprintf("%d channels assigned, %d read, ", k.Assigned, k.Joined)
+	if k.OutboxBatches < 0 {
+		s += "its outbox can't be read"
+	} else {
+		s += fmt.Sprintf("%d batches in its outbox", k.OutboxBatches)
+	}
+	if k.Waiting > 0 {
+		s += fmt.Sprintf(", %d records in memory, which the outbox does not take", k.Waiting)
+	}
 	if k.State == control.CollectorSilent {
 		s += ", but it is silent: start it, or forget it"
 	}

@@ -208,6 +208,14 @@ func TestDrainCommand(t *testing.T) {
 	d.want(app.ExitOK, "leaving (drain)", "collectors")
 	d.want(app.ExitFailed, "c0 is not drained after 1ms: 0 channels assigned, 1 read", "drain", "c0", "--timeout", "1ms")
 	member.Collector.Joined = nil
+	member.Collector.Status.Waiting = 20_000
+	d.put(store.Members, member.ID, member)
+	d.want(app.ExitFailed, "0 batches in its outbox, 20000 records in memory", "drain", "c0", "--timeout", "1ms")
+	member.Collector.Status.Waiting, member.Collector.Status.OutboxBatches = 0, -1
+	d.put(store.Members, member.ID, member)
+	d.want(app.ExitFailed, "0 read, its outbox can't be read", "drain", "c0", "--timeout", "1ms")
+	d.want(app.ExitOK, "?", "collectors")
+	member.Collector.Status.OutboxBatches = 0
 	d.put(store.Members, member.ID, member)
 	d.want(app.ExitOK, "c0 is drained: it reads no channel and its outbox is empty", "drain", "c0")
 	d.want(app.ExitOK, "c0 gets channels again", "drain", "c0", "--undo")

@@ -420,7 +420,7 @@ func (d *demo) report(ctx context.Context, note string) {
 	for _, c := range d.process.collectors {
 		s := c.Status(ctx)
 		rate = max(rate, s.Rate)
-		outbox += int(s.OutboxBatches)
+		outbox += int(max(s.OutboxBatches, 0)) // -1 when it is stopped
 		viewers += s.Viewers
 	}
 	if d.event.Replicas <= 1 {

@@ -38,6 +38,9 @@ type batcher struct {
 	full    chan struct{} // has one element when TickRecords wait
 
 	flushing bool // records were taken and are not in the outbox yet
+	taken    int  // how many those are
+	// came is when the first of waiting was added, began the same of what was taken.
+	came, began time.Time
 	refused  bool // a record was not taken: nothing after it may be called covered
 
 	failing  time.Time // since when the outbox refuses writes; zero when it doesn't
@@ -69,6 +72,9 @@ func (b *batcher) add(ctx context.Context, at time.Time, records ...record.Recor
 	for {
 		b.mu.Lock()
 		if len(b.waiting) < b.cfg.WaitingRecords {
+			if len(b.waiting) == 0 {
+				b.came = time.Now()
+			}
 			b.waiting = append(b.waiting, records...)
 			n := len(b.waiting)
 			b.mu.Unlock()
@@ -106,12 +112,43 @@ func (b *batcher) pending() bool {
 	return b.flushing || len(b.waiting) > 0
 }
 
+// stuckAfter is how long records wait before the outbox is taken not to take them: some ticks.
+const stuckAfter = time.Second
+
+// stuck is how many records wait because the outbox does not take them. What waits for the next
+// write does not count.
+func (b *batcher) stuck() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	oldest := b.came
+	if b.taken > 0 {
+		oldest = b.began
+	}
+	if n := b.taken + len(b.waiting); n > 0 && time.Since(oldest) >= stuckAfter {
+		return n
+	}
+	return 0
+}
+
+// hold notes what was taken and is not in the outbox yet.
+func (b *batcher) hold(batches []batch) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.taken = 0
+	for _, w := range batches {
+		b.taken += len(w.records)
+	}
+}
+
 func (b *batcher) take() []record.Record {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	taken := b.waiting
 	b.waiting = make([]record.Record, 0, min(cap(taken), 2*b.cfg.TickRecords))
-	b.flushing = true
+	b.flushing, b.taken, b.began = true, len(taken), b.came
+	if len(taken) == 0 {
+		b.began = time.Now() // what is added to it
+	}
 	b.drops.room()
 	close(b.room)
 	b.room = make(chan struct{})
@@ -142,7 +179,7 @@ func (b *batcher) run(ctx context.Context, plan func() *plan) error {
 func (b *batcher) flush(ctx context.Context, p *plan, end bool) error {
 	defer func() {
 		b.mu.Lock()
-		b.flushing = false
+		b.flushing, b.taken = false, 0
 		b.mu.Unlock()
 	}()
 	// The order matters: a span ends at a line whose record has been added already, so cutting the
@@ -158,6 +195,7 @@ func (b *batcher) flush(ctx context.Context, p *plan, end bool) error {
 		return err
 	}
 	for wait := 50 * time.Millisecond; len(batches) > 0; wait = min(2*wait, time.Second) {
+		b.hold(batches)
 		start := time.Now()
 		n, err := b.outbox.admit(ctx, messagesOf(batches)...)
 		if n > 0 {
@@ -202,7 +240,7 @@ func (b *batcher) putBack(batches []batch) {
 	for _, w := range batches {
 		records = append(records, w.records...)
 	}
-	b.waiting = append(records, b.waiting...)
+	b.waiting, b.came = append(records, b.waiting...), b.began
 }
 
 func (b *batcher) fail(err error) {

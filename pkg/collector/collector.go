@@ -683,6 +683,8 @@ func (c *Collector) heartbeatOf(ctx context.Context) control.Heartbeat {
 		},
 	}
 	s := &h.Status
+	// Records go from memory to the outbox: looking in this order misses none.
+	s.Waiting, s.OutboxBatches = c.batch.stuck(), -1
 	n, bytes, oldest, err := c.outbox.Stats(ctx)
 	if err == nil {
 		s.OutboxBatches, s.OutboxBytes = int64(n), bytes

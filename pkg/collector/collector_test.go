@@ -416,6 +416,10 @@ func TestRecordsWaitForTheQueue(t *testing.T) {
 	})
 	eventually(t, "nothing is sent", func() bool { return w.sim.Sent() > 300 })
 
+	if n := c.Status(t.Context()).Waiting; n != 0 {
+		t.Errorf("%d records are said to wait for an outbox that takes them", n) // they wait for the tick alone
+	}
+
 	// It stops and starts again while the queue is away: nothing of the outbox is lost.
 	want := w.sentWhileStopping(c, stop)
 	if got := len(w.queue.messages(t)); got != 0 {
@@ -550,9 +554,13 @@ func TestStopWithAFullOutbox(t *testing.T) {
 	eventually(t, "the full outbox is not told", func() bool {
 		return slices.ContainsFunc(c.Status(t.Context()).Conditions, func(c control.Condition) bool { return c.Name == "outbox-unwritable" })
 	})
+	eventually(t, "what waits in memory is not told", func() bool { return c.Status(t.Context()).Waiting > 0 })
 	eventually(t, "too little is sent", func() bool { return w.sim.Sent() > 8000 })
 	w.stops = true
 	stop()
+	if n := c.Status(t.Context()).OutboxBatches; n != -1 {
+		t.Errorf("%d batches are told of an outbox that can't be asked", n)
+	}
 	if err := w.sim.End(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -48,7 +48,7 @@ func newMetrics(reg prometheus.Registerer, c *Collector) *metrics {
 		defer cancel()
 		n, size, oldest, err := c.outbox.Stats(ctx)
 		if err != nil {
-			return 0, 0, time.Time{} // the outbox's own trouble is a condition
+			return -1, 0, time.Time{}
 		}
 		return n, size, oldest
 	}
@@ -60,7 +60,10 @@ func newMetrics(reg prometheus.Registerer, c *Collector) *metrics {
 		gauge("channels_joined", "Channels whose JOIN was echoed and that are read.", func() float64 {
 			return float64(c.Joined())
 		}),
-		gauge("outbox_batches", "Batches that wait in the outbox.", func() float64 {
+		gauge("waiting_records", "Records that wait in memory because the outbox does not take them.", func() float64 {
+			return float64(c.batch.stuck())
+		}),
+		gauge("outbox_batches", "Batches that wait in the outbox; -1 when that can't be told.", func() float64 {
 			n, _, _ := stats()
 			return float64(n)
 		}),
@@ -70,7 +73,7 @@ func newMetrics(reg prometheus.Registerer, c *Collector) *metrics {
 		}),
 		gauge("outbox_oldest_seconds", "Age of the oldest batch in the outbox.", func() float64 {
 			n, _, oldest := stats()
-			if n == 0 {
+			if n <= 0 {
 				return 0
 			}
 			return time.Since(oldest).Seconds()

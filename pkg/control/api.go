@@ -129,8 +129,10 @@ type Collector struct {
 	// Current says that it works by the newest assignment.
 	Current bool    `json:"current"`
 	Rate    float64 `json:"rate" doc:"Chat messages per second"`
-	// OutboxBatches and OutboxBytes are what waits on its disk for the queue, as it told last.
-	OutboxBatches int64       `json:"outbox_batches"`
+	// Waiting is how many records wait in its memory because the outbox does not take them, OutboxBatches
+	// and OutboxBytes what waits on its disk for the queue, as it told last.
+	Waiting       int         `json:"waiting"`
+	OutboxBatches int64       `json:"outbox_batches" doc:"-1 when that can't be told"`
 	OutboxBytes   int64       `json:"outbox_bytes"`
 	Conditions    []Condition `json:"conditions"`
 }

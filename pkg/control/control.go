@@ -154,7 +154,10 @@ type CollectorStatus struct {
 	// those of at least 0.1.
 	Rate  float64            `bson:"rate"            json:"rate"`
 	Rates map[string]float64 `bson:"rates,omitempty" json:"rates,omitempty"`
-	// Outbox is what waits on disk for the queue.
+	// Waiting is how many records wait in memory because the outbox does not take them: for longer than
+	// a second, not just for the next write.
+	Waiting int `bson:"waiting" json:"waiting"`
+	// Outbox is what waits on disk for the queue. OutboxBatches is -1 when that can't be told.
 	OutboxBatches int64     `bson:"outbox_batches" json:"outbox_batches"`
 	OutboxBytes   int64     `bson:"outbox_bytes"   json:"outbox_bytes"`
 	OutboxOldest  time.Time `bson:"outbox_oldest"  json:"outbox_oldest"`

@@ -397,6 +397,7 @@ func (m *Master) listCollectors(ctx context.Context) ([]control.Collector, error
 			State: m.stateOf(c), Capacity: c.Collector.Capacity, Assigned: len(a.Channels),
 			Joined: len(c.Collector.Joined), Rate: c.Collector.Status.Rate, Conditions: c.Conditions,
 			Current:       c.Collector.Epoch == a.Epoch && c.Collector.Revision == a.Revision,
+			Waiting:       c.Collector.Status.Waiting,
 			OutboxBatches: c.Collector.Status.OutboxBatches, OutboxBytes: c.Collector.Status.OutboxBytes,
 		}
 		if _, v.Drained = drains[c.Name]; v.Drained && v.State == control.CollectorAlive {

@@ -843,7 +843,7 @@ func (c *collector) fillMembers(snap *Snapshot, members []member, now time.Time)
 				info.Ready++
 			}
 		}
-		if !m.silent && (info.Joined < info.Assigned || len(s.Conditions) > 0) {
+		if !m.silent && (info.Joined < info.Assigned || s.OutboxBatches < 0 || len(s.Conditions) > 0) {
 			info.Health = HealthWarn
 		}
 		snap.Collectors = append(snap.Collectors, info)
@@ -851,7 +851,7 @@ func (c *collector) fillMembers(snap *Snapshot, members []member, now time.Time)
 }
 
 func (c *collector) outboxAge(s control.CollectorStatus, now time.Time) float64 {
-	if s.OutboxBatches == 0 || s.OutboxOldest.IsZero() {
+	if s.OutboxBatches <= 0 || s.OutboxOldest.IsZero() {
 		return 0
 	}
 	return max(0, now.Sub(s.OutboxOldest).Seconds()/c.speed)
@@ -896,7 +896,7 @@ func (c *collector) fillStages(snap *Snapshot, members []member, depth *int, rol
 		if m.Collector != nil && !m.silent {
 			s := m.Collector.Status
 			rate += s.Rate
-			batches += int(s.OutboxBatches)
+			batches += int(max(s.OutboxBatches, 0))
 			bytes += int(s.OutboxBytes)
 			oldest = max(oldest, c.outboxAge(s, now))
 		}
@@ -1049,24 +1049,28 @@ func (c *collector) fillConditions(snap *Snapshot, members []member, rollup roll
 		c.runningConditions(snap, rollup, add)
 	}
 	for _, m := range members {
-		if m.silent {
+		switch {
+		case m.silent:
 			key := condSilent + "/" + m.ID
 			since := now.Add(-m.age)
 			found[key] = since
 			snap.Conditions = append(snap.Conditions,
 				Condition{Name: condSilent, Health: HealthBad, Subject: m.ID, Since: &since})
-			continue
-		}
-		if m.Master != nil && m.Master.Leader && len(m.Master.Unassigned) > 0 {
+		case m.Master != nil && m.Master.Leader && len(m.Master.Unassigned) > 0 && !snap.has(condCollectors):
 			add(condUnassigned, HealthBad, "", len(m.Master.Unassigned))
+		}
+	}
+	for _, m := range members {
+		if m.silent {
+			continue
 		}
 		all := slices.Clone(m.Conditions)
 		if m.Collector != nil {
 			all = append(all, m.Collector.Status.Conditions...)
 		}
 		for _, x := range all {
-			if x.Name == condSilent || x.Name == condDead {
-				continue // the page finds these by itself
+			if snap.shows(x) {
+				continue
 			}
 			cond := Condition{Name: x.Name, Subject: x.Subject, Member: m.ID, Health: HealthWarn, Detail: x.Detail}
 			if !x.Since.IsZero() {
@@ -1097,6 +1101,26 @@ func (c *collector) fillConditions(snap *Snapshot, members []member, rollup roll
 		// Bad before warn: the word sorts so.
 		return strings.Compare(a.Health, b.Health)
 	})
+}
+
+// has says whether the page itself has found a condition.
+func (s *Snapshot) has(name string) bool {
+	return slices.ContainsFunc(s.Conditions, func(c Condition) bool { return c.Name == name && c.Member == "" })
+}
+
+// shows says whether the page finds by itself what a member tells, and so would show it twice.
+func (s *Snapshot) shows(told control.Condition) bool {
+	switch told.Name {
+	case condSilent, condDead:
+		return true
+	case condCollectors:
+		return s.has(condCollectors)
+	case condUnassigned:
+		return s.has(condUnassigned) || s.has(condCollectors)
+	case "channels-unknown":
+		return s.Now.NotFound > 0 && s.Event != nil && told.Subject == s.Event.Slug
+	}
+	return false
 }
 
 // runningConditions are those that are wrong only while an event is live.

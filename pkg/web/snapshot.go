@@ -187,7 +187,8 @@ type CollectorInfo struct {
 	Rate        float64 `json:"rate"`
 	Viewers     int     `json:"viewers"`
 	Live        int     `json:"live"`
-	// OutboxOldest is the age of the oldest waiting batch in seconds.
+	// OutboxBatches is -1 when the outbox can't be asked. OutboxOldest is the age of the oldest waiting
+	// batch in seconds.
 	OutboxBatches int64   `json:"outbox_batches"`
 	OutboxBytes   int64   `json:"outbox_bytes"`
 	OutboxOldest  float64 `json:"outbox_oldest"`

@@ -12,6 +12,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os/exec"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -315,6 +316,23 @@ func TestSilentMember(t *testing.T) {
 	}
 	if s.Now.Read != 0 || s.Now.Rate.Value != nil || s.Now.Rate.Quality != record.Unknown {
 		t.Errorf("nobody reads, yet %+v", s.Now)
+	}
+}
+
+// An outbox that can't be asked is not an empty one.
+func TestOutboxThatCantBeAsked(t *testing.T) {
+	m := scene(t)
+	m.put(t, store.Members, control.Member{
+		ID: "collector/collector-1", Role: control.RoleCollector, Name: "collector-1", Seen: time.Now(), Beat: 1,
+		Collector: &control.CollectorMember{Status: control.CollectorStatus{OutboxBatches: -1}},
+	})
+	base, _ := serve(t, web.Config{Store: m, Clock: fixed{noon}})
+	s := snapshot(t, base, func(s *web.Snapshot) bool { return len(s.Collectors) == 3 })
+	if c := s.Collectors[0]; c.OutboxBatches != -1 || c.Health != web.HealthWarn {
+		t.Errorf("%+v", c)
+	}
+	if _, body := get(t, base+"/"); !strings.Contains(body, `<td class="n">?</td>`) {
+		t.Error("the page does not say that it is not known")
 	}
 }
 
@@ -707,6 +725,76 @@ func TestBrowser(t *testing.T) {
 	for line := range strings.Lines(stderr.String()) {
 		if strings.Contains(line, "CONSOLE") && (strings.Contains(line, "rror") || strings.Contains(line, "Refused") || strings.Contains(line, "violates")) {
 			t.Error(line)
+		}
+	}
+}
+
+// What the page finds by itself and a member tells too stands there once.
+func TestConditionsOnce(t *testing.T) {
+	m := scene(t)
+	m.put(t, store.Channels, record.Channel{
+		ID: "marathon/login:nobody", Event: "marathon", Login: "nobody", Status: record.ChannelUnknown,
+	})
+	m.put(t, store.Members, control.Member{
+		ID: "master/master-1", Role: control.RoleMaster, Name: "master-1", Seen: time.Now(), Run: "r1", Beat: 99,
+		Master: &control.MasterStatus{Leader: true, Epoch: 7, Unassigned: []string{"1", "2"}},
+		Conditions: []control.Condition{
+			{Name: "channels-unassigned", Detail: "2 of 6 channels found no collector with room."},
+			{Name: "channels-unknown", Subject: "marathon", Detail: "Twitch knows no such login: nobody."},
+			{Name: "channels-unknown", Subject: "another", Detail: "Twitch knows no such login: nobody."},
+			{Name: "drain-waiting", Subject: "collector-1", Detail: "It is to be drained."},
+		},
+	})
+	base, _ := serve(t, web.Config{Store: m, Clock: fixed{noon}})
+	s := snapshot(t, base, func(s *web.Snapshot) bool { return hasCondition(s, "drain-waiting") })
+	count := map[string]int{}
+	for _, c := range s.Conditions {
+		count[c.Name+" "+c.Subject]++
+	}
+	for name, want := range map[string]int{
+		"channels-unassigned ": 1, "logins-not-found nobody": 1, "channels-unknown marathon": 0, "channels-unknown another": 1, "drain-waiting collector-1": 1,
+	} {
+		if count[name] != want {
+			t.Errorf("%s stands there %d times, want %d: %+v", name, count[name], want, s.Conditions)
+		}
+	}
+}
+
+// No text of the page is a key of the catalogue.
+func TestNoRawKeys(t *testing.T) {
+	m := scene(t)
+	for _, role := range []string{control.RoleCustody, "someone"} {
+		m.put(t, store.Members, control.Member{ID: role + "/x", Role: role, Name: "x", Seen: time.Now()})
+	}
+	base, _ := serve(t, web.Config{Store: m, Clock: fixed{noon}})
+	snapshot(t, base, func(s *web.Snapshot) bool { return len(s.Members) > 4 })
+	_, list := get(t, base+"/")
+	_, list, _ = strings.Cut(list, `id="texts">`)
+	list, _, _ = strings.Cut(list, "</script>")
+	var texts map[string]string
+	if err := json.Unmarshal([]byte(list), &texts); err != nil {
+		t.Fatal(err)
+	}
+	sections := map[string]bool{}
+	for key := range texts {
+		if section, _, ok := strings.Cut(key, "."); ok {
+			sections[section] = true
+		}
+	}
+	if len(sections) < 15 {
+		t.Fatalf("the catalogue has the sections %v", sections)
+	}
+	hidden := regexp.MustCompile(`(?s)<script.*?</script>|<[^>]*>`)
+	for lang, custody := range map[string]string{"en": "custody", "fr": "conservation"} {
+		_, page := get(t, base+"/?lang="+lang)
+		page = hidden.ReplaceAllString(page, " ")
+		for _, found := range regexp.MustCompile(`\b([a-z]+)\.[a-z][a-z.-]*`).FindAllStringSubmatch(page, -1) {
+			if sections[found[1]] {
+				t.Errorf("%s: the page says %s", lang, found[0])
+			}
+		}
+		if !strings.Contains(page, custody) || !strings.Contains(page, "someone") {
+			t.Errorf("%s: a role has no name", lang)
 		}
 	}
 }

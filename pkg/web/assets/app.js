@@ -139,7 +139,7 @@ function troubles(list) {
 function collectors(list, members) {
   const rows = list.map((c) => [c.health, c.name, c.silent ? text("silent") : c.leaving ? text("leaving") : "", c.node,
     text("ratio", { n: count(c.joined), of: count(c.assigned) }), rate(c.rate), text("ratio", { n: count(c.ready), of: count(c.connections) }),
-    c.outbox_batches ? `${count(c.outbox_batches)} · ${bytes(c.outbox_bytes)}` : count(0), ago(c.age)]);
+    c.outbox_batches < 0 ? "?" : c.outbox_batches ? `${count(c.outbox_batches)} · ${bytes(c.outbox_bytes)}` : count(0), ago(c.age)]);
   if (changed("collectors", rows)) {
     field("collectors").replaceChildren(...(rows.length ? rows.map(([health, name, state, node, ...cells]) => h("tr", { "data-health": health },
       h("th", { scope: "row" }, dot(health), name, " ", state && h("em", null, state), h("span", { class: "sr" }, ` ${text("health." + health)}`)),
