@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/tungstene/tungstene/pkg/store"
 )
 
 // Proxy stands between programs and a server. It can cut the connections and refuse new ones.
@@ -210,12 +212,17 @@ func (c cursors) kill(server io.Writer, answers io.Reader) {
 	}
 }
 
-// gate has the writes of all connections pass one by one.
-type gate struct{ writing sync.Mutex }
+// gate has the writes of all connections pass one by one. Bulk waits for its turn among bulk first,
+// so that a lease waits for no more than what is under way.
+type gate struct{ bulk, writing sync.Mutex }
 
 func (g *gate) exchange(request []byte, server io.Writer, answers *bufio.Reader) (answer []byte, err error) {
-	switch commandOf(request) {
+	switch command, collection := commandOf(request); command {
 	case "insert", "update", "delete", "findAndModify", "createIndexes":
+		if collection == string(store.Records) || collection == string(store.Minutes) {
+			g.bulk.Lock()
+			defer g.bulk.Unlock()
+		}
 		g.writing.Lock()
 		defer g.writing.Unlock()
 	}
@@ -255,13 +262,15 @@ func isMessage(b []byte) bool {
 	return len(b) > headerBytes+4 && binary.LittleEndian.Uint32(b[12:]) == opMessage
 }
 
-// commandOf is the name of a request's command; empty for the old handshake.
-func commandOf(b []byte) string {
+// commandOf is the name of a request's command and the collection that it speaks of, if any; both
+// are empty for the old handshake.
+func commandOf(b []byte) (command, collection string) {
 	e, err := bodyOf(b).IndexErr(0)
 	if err != nil {
-		return ""
+		return "", ""
 	}
-	return e.Key()
+	collection, _ = e.Value().StringValueOK()
+	return e.Key(), collection
 }
 
 // bodyOf is the document that says what is asked or answered; nil where there is none.
