@@ -1,11 +1,16 @@
 package deploytest
 
 import (
+	"encoding/json"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -72,6 +77,104 @@ func TestOperationsNames(t *testing.T) {
 	for _, m := range regexp.MustCompile(`Name: +"([a-z]+(?:-[a-z]+)+)"`).FindAllStringSubmatch(code, -1) {
 		if !strings.Contains(table, "`"+m[1]+"`") {
 			t.Errorf("docs/operations.md does not explain the condition %s", m[1])
+		}
+	}
+}
+
+// conditionNames are the conditions that the code raises: the names of the conditions that it makes, the
+// constants that stand for such names, and what is given to the functions that make conditions.
+func conditionNames(t *testing.T) map[string]bool {
+	t.Helper()
+	names := map[string]bool{}
+	text := func(e ast.Expr) string {
+		if lit, ok := e.(*ast.BasicLit); ok {
+			if s, err := strconv.Unquote(lit.Value); err == nil {
+				return s
+			}
+		}
+		return ""
+	}
+	var parsed []*ast.File
+	err := filepath.WalkDir(filepath.Join(root(t), "pkg"), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") || strings.Contains(path, "/web/") {
+			return err
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+		parsed = append(parsed, f)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range parsed {
+		ast.Inspect(f, func(n ast.Node) bool {
+			if v, ok := n.(*ast.ValueSpec); ok {
+				for i, name := range v.Names {
+					if i < len(v.Values) && strings.HasPrefix(strings.ToLower(name.Name), "cond") {
+						if s := text(v.Values[i]); s != "" {
+							names[s] = true
+						}
+					}
+				}
+			}
+			return true
+		})
+	}
+	named := regexp.MustCompile(`^[a-z]+(-[a-z]+)+$`)
+	for _, f := range parsed {
+		ast.Inspect(f, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.KeyValueExpr:
+				if k, ok := n.Key.(*ast.Ident); ok && k.Name == "Name" && named.MatchString(text(n.Value)) {
+					names[text(n.Value)] = true
+				}
+			case *ast.CallExpr:
+				called := ""
+				switch f := n.Fun.(type) {
+				case *ast.Ident:
+					called = f.Name
+				case *ast.SelectorExpr:
+					called = f.Sel.Name
+				}
+				if (called == "failingCondition" || called == "failing" || called == "raise") && len(n.Args) > 1 && named.MatchString(text(n.Args[0])) {
+					names[text(n.Args[0])] = true
+				}
+			}
+			return true
+		})
+	}
+	return names
+}
+
+// Each condition that the code raises is explained in docs/operations.md, and has a title and a text
+// on the status page, in each language; and the page has none of a condition that nobody raises.
+func TestConditionTexts(t *testing.T) {
+	names := conditionNames(t)
+	if len(names) < 40 {
+		t.Fatalf("only %d conditions were found in the code: %v", len(names), names)
+	}
+	var texts map[string]map[string]string
+	if err := json.Unmarshal([]byte(read(t, "pkg/web/assets/texts.json")), &texts); err != nil {
+		t.Fatal(err)
+	}
+	_, table, _ := strings.Cut(read(t, "docs/operations.md"), "| condition | means |")
+	table, _, _ = strings.Cut(table, "\n\n")
+	for name := range names {
+		if !strings.Contains(table, "`"+name+"`") {
+			t.Errorf("docs/operations.md does not explain the condition %s", name)
+		}
+		for _, lang := range []string{"en", "fr"} {
+			told := texts["told."+name][lang] != "" && texts["told."+name+".do"][lang] != ""
+			own := texts["cond."+name][lang] != "" && texts["cond."+name+".do"][lang] != ""
+			if !told && !own {
+				t.Errorf("the condition %s has no title or no text on the status page, language %s", name, lang)
+			}
+		}
+	}
+	for key := range texts {
+		name, told := strings.CutPrefix(strings.TrimSuffix(key, ".do"), "told.")
+		if told && !names[name] {
+			t.Errorf("the status page has a text for %s, which nobody raises", name)
 		}
 	}
 }

@@ -44,6 +44,14 @@ func newView(lang string, s *site, p *published, version string) *view {
 // T is a text of the page.
 func (v *view) T(key string, pairs ...string) string { return v.text(key, pairs...) }
 
+// Role is the name of a role; one that is not known here speaks for itself.
+func (v *view) Role(role string) string {
+	if name, ok := v.texts["role."+role]; ok {
+		return name
+	}
+	return role
+}
+
 // figure is one of the big numbers.
 type figure struct {
 	Key, Value, Of, Note string
