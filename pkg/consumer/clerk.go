@@ -42,7 +42,8 @@ const (
 // Any number of clerks may be at it, and die at any moment: a letter's id is a hash of what it is, so
 // that filing twice is filing once, and a letter that is replayed twice is a batch that comes twice. A
 // letter leaves the collection only in the state replay. One that comes back while it is still there
-// is set to dead, so that whoever replayed it does not delete it.
+// is set to dead, and each wish to replay has a name of its own, so that whoever replayed it does not
+// delete it.
 type clerk struct {
 	store   store.Store
 	queue   Queue
@@ -186,7 +187,7 @@ func (c *clerk) file(ctx context.Context, d *queue.Delivery) error {
 			if err != nil {
 				return err
 			}
-			if _, what := record.Redact(*r, s.forgotten); what != record.Kept {
+			if _, what := s.clean(*r); what != record.Kept {
 				redo = true
 				break
 			}
@@ -230,8 +231,8 @@ func (c *clerk) open(ctx context.Context, body []byte) (parcel, map[string]stand
 			}
 			seen[r.Event] = s
 		}
-		if len(s.people) > 0 {
-			out, what := record.Redact(r, s.forgotten)
+		if s.cleans() {
+			out, what := s.clean(r)
 			changed = changed || what != record.Kept
 			if what == record.Removed {
 				continue
@@ -464,7 +465,12 @@ func (c *clerk) replay(ctx context.Context, id string) error {
 	c.log.Info("a dead letter is replayed", "letter", l.ID, "event", l.Event, "records", l.Records)
 	c.metrics.replayed.Inc()
 	c.status.replayed.Add(1)
-	if _, err := c.store.DeleteIf(ctx, store.Letters, l.ID, "state", record.LetterReplay); err != nil {
+	// Only as it was asked for when it was published: it may have come back and be asked for again.
+	field, value := "replay", l.Replay
+	if value == "" { // asked for by a version that gave no name
+		field, value = "state", record.LetterReplay
+	}
+	if _, err := c.store.DeleteIf(ctx, store.Letters, l.ID, field, value); err != nil {
 		return fmt.Errorf("delete dead letter %s, which is replayed: %w", l.ID, err)
 	}
 	return nil
@@ -485,7 +491,7 @@ func (c *clerk) keepDead(ctx context.Context, l record.Letter, why error) error 
 			before = first
 		}
 	}
-	l.State = record.LetterDead
+	l.State, l.Replay = record.LetterDead, ""
 	l.Reason = cutText(cantReplay+cutText(why.Error(), maxHeaderBytes)+itWas+before, maxReasonBytes+2*maxHeaderBytes)
 	err := c.write(ctx, l)
 	if errors.Is(err, store.ErrConflict) {

@@ -3,12 +3,14 @@ package consumer_test
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -27,7 +29,7 @@ import (
 func ask(tb testing.TB, s store.Store, l record.Letter) {
 	tb.Helper()
 	rev := l.Rev
-	l.Rev, l.State = l.Rev+1, record.LetterReplay
+	l.Rev, l.State, l.Replay = l.Rev+1, record.LetterReplay, rand.Text()
 	raw, err := bson.Marshal(l)
 	if err != nil {
 		tb.Fatal(err)
@@ -291,6 +293,46 @@ func TestComesBackBeforeItIsGone(t *testing.T) {
 	if l := letters(t, f.store, 1)[0]; l.ID != old.ID || l.Count != 2 || !l.First.Equal(old.First) || l.State != record.LetterDead {
 		t.Errorf("letter %+v", l)
 	}
+}
+
+// TestAskedAgainBeforeItIsGone: a letter that has come back, and that somebody wants replayed once more,
+// is not deleted by the one who replayed it the first time.
+func TestAskedAgainBeforeItIsGone(t *testing.T) {
+	t.Parallel()
+	f := open(t)
+	stop := run(t, consumer.Config{Store: &faulty{Store: f.store, refuse: "1"}, Queue: f.queue, Clock: still(now)})
+	publish(t, f.queue, batch(t, message(t, 1, now)))
+	old := letters(t, f.store, 1)[0]
+	stop()
+	ask(t, f.store, old)
+	var once sync.Once
+	again, s := make(chan bool, 1), &hooked{Store: f.store}
+	s.before = func(_ context.Context, op string, c store.Collection) error {
+		if c == store.Letters && op == "delete" {
+			once.Do(func() {
+				l := letters(t, f.store, 1)[0]
+				l.State, l.Replay = record.LetterDead, "" // it has come back
+				put(t, f.store, store.Letters, l.ID, l)
+				ask(t, f.store, l)
+			})
+		}
+		return nil
+	}
+	s.after = func(_ context.Context, op string, c store.Collection) error {
+		if c == store.Letters && op == "delete" {
+			_, err := f.store.Get(t.Context(), store.Letters, old.ID)
+			select {
+			case again <- err == nil:
+			default:
+			}
+		}
+		return nil
+	}
+	defer run(t, consumer.Config{Store: s, Queue: f.queue, Clock: still(now)})()
+	if !<-again {
+		t.Error("the second wish was deleted unheard")
+	}
+	eventually(t, "it is replayed again", func() bool { return count(t, f.store, store.Letters) == 0 })
 }
 
 // TestAskedBeforeAcknowledged: a letter that somebody wants replayed is, though its message comes again

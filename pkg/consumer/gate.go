@@ -24,14 +24,15 @@ const GateAge = 2 * time.Second
 const maxEvents = 1000
 
 // gate knows what may be stored: nothing of frozen events, nothing of people whom an event has
-// forgotten.
+// forgotten, no text of events whose texts were erased.
 //
 // What it reads is kept for GateAge/2. For tombstones that is enough, see GateAge. For the state of an
 // event it is where the event was live and its end to come: an event is frozen only when it has ended
 // and its last minute was closed, that is no sooner than the grace after its end, and stopping it sets
 // its end to that moment. So within the grace, less the skew of the clocks, an event that was seen
 // like this can't become frozen; that must be more than GateAge (in a fast replay it is not), else
-// nothing is kept. Of all other events the state is read before each insert and after it.
+// nothing is kept. Of all other events the state is read before each insert and after it. Texts are
+// erased after the end as well.
 type gate struct {
 	store store.Store
 	clock clock.Clock
@@ -45,8 +46,10 @@ type gate struct {
 // standing is what is known of an event.
 type standing struct {
 	// stateAt and peopleAt are the moments before the state and the tombstones were read.
-	stateAt, peopleAt time.Time
+	stateAt, peopleAt moment
 	frozen            bool
+	// textless says that the texts of the event were erased.
+	textless bool
 	// safe says that it can't be frozen within GateAge of stateAt.
 	safe bool
 	// people are the pseudonyms of the forgotten; nil when there are none. It is never changed.
@@ -70,6 +73,37 @@ func (s standing) forgotten(pseudonym string) bool {
 	return ok
 }
 
+// cleans reports whether anything has to be taken out of the event's records.
+func (s standing) cleans() bool { return len(s.people) > 0 || s.textless }
+
+// clean takes the forgotten out of a record of the event, and a text that is not kept any more.
+func (s standing) clean(r record.Record) (record.Record, record.Redaction) {
+	what := record.Kept
+	if len(s.people) > 0 {
+		r, what = record.Redact(r, s.forgotten)
+	}
+	if s.textless && what != record.Removed {
+		if out, had := record.WithoutText(r); had {
+			return out, record.Changed
+		}
+	}
+	return r, what
+}
+
+// moment is a time by two clocks: the one that nobody sets stands still while the machine is
+// suspended.
+type moment struct{ steady, wall time.Time }
+
+func thisMoment() moment {
+	now := time.Now()
+	return moment{steady: now, wall: now.Round(0)}
+}
+
+// within reports whether a moment is no longer ago than d, by both clocks.
+func (m moment) within(d time.Duration, now moment) bool {
+	return now.steady.Sub(m.steady) <= d && now.wall.Sub(m.wall) <= d
+}
+
 // before is what is to be known before records of an event are stored.
 func (g *gate) before(ctx context.Context, event string) (standing, error) {
 	return g.read(ctx, event, GateAge/2)
@@ -78,7 +112,7 @@ func (g *gate) before(ctx context.Context, event string) (standing, error) {
 // after is what is to be known when records were stored by someone who knew s. It is s itself where
 // that can't have become wrong before they were durable.
 func (g *gate) after(ctx context.Context, event string, s standing) (standing, error) {
-	if s.safe && time.Since(s.stateAt) <= GateAge && time.Since(s.peopleAt) <= GateAge {
+	if now := thisMoment(); s.safe && s.stateAt.within(GateAge, now) && s.peopleAt.within(GateAge, now) {
 		return s, nil
 	}
 	return g.read(ctx, event, GateAge)
@@ -90,19 +124,18 @@ func (g *gate) read(ctx context.Context, event string, age time.Duration) (stand
 	g.mu.Lock()
 	s := g.events[event]
 	g.mu.Unlock()
-	changed := false
-	if !s.safe || time.Since(s.stateAt) > age {
-		at, now := time.Now(), g.clock.Now()
-		state, end, err := g.event(ctx, event)
+	at, changed := thisMoment(), false
+	if !s.safe || !s.stateAt.within(age, at) {
+		now := g.clock.Now()
+		e, err := g.event(ctx, event)
 		if err != nil {
 			return standing{}, err
 		}
-		s.stateAt, s.frozen = at, state == record.EventFrozen
-		s.safe = g.keeps && state == record.EventLive && now.Before(end)
+		s.stateAt, s.frozen, s.textless = at, e.state == record.EventFrozen, e.textless
+		s.safe = g.keeps && e.state == record.EventLive && now.Before(e.end)
 		changed = true
 	}
-	if s.peopleAt.IsZero() || time.Since(s.peopleAt) > age {
-		at := time.Now()
+	if at = thisMoment(); s.peopleAt.steady.IsZero() || !s.peopleAt.within(age, at) {
 		people, err := g.people(ctx, event)
 		if err != nil {
 			return standing{}, err
@@ -123,29 +156,37 @@ func (g *gate) keep(event string, s standing) {
 	if len(g.events) >= maxEvents {
 		clear(g.events)
 	}
-	if old, ok := g.events[event]; ok && old.peopleAt.After(s.peopleAt) {
+	if old, ok := g.events[event]; ok && old.peopleAt.steady.After(s.peopleAt.steady) {
 		s.peopleAt, s.people = old.peopleAt, old.people
 	}
 	g.events[event] = s
 }
 
-// event reads the state and the end of an event; of one that is not there, nothing.
-func (g *gate) event(ctx context.Context, slug string) (state string, end time.Time, err error) {
+// facts are what the gate reads of an event.
+type facts struct {
+	state    string
+	end      time.Time
+	textless bool
+}
+
+// event reads what is known of an event; of one that is not there, nothing.
+func (g *gate) event(ctx context.Context, slug string) (e facts, err error) {
 	raw, err := g.store.Get(ctx, store.Events, slug)
 	if errors.Is(err, store.ErrNotFound) {
-		return "", time.Time{}, nil
+		return facts{}, nil
 	}
 	if err != nil {
-		return "", time.Time{}, fmt.Errorf("read event %s: %w", slug, err)
+		return facts{}, fmt.Errorf("read event %s: %w", slug, err)
 	}
-	state, ok := raw.Lookup("state").StringValueOK()
-	if !ok {
-		return "", time.Time{}, fmt.Errorf("read event %s: its document has no state", slug)
+	var ok bool
+	if e.state, ok = raw.Lookup("state").StringValueOK(); !ok {
+		return facts{}, fmt.Errorf("read event %s: its document has no state", slug)
 	}
 	if ms, ok := raw.Lookup("end").DateTimeOK(); ok {
-		end = time.UnixMilli(ms)
+		e.end = time.UnixMilli(ms)
 	}
-	return state, end, nil
+	_, e.textless = raw.Lookup("text_erased").DateTimeOK()
+	return e, nil
 }
 
 func (g *gate) people(ctx context.Context, event string) (map[string]struct{}, error) {

@@ -345,6 +345,62 @@ func TestForgotten(t *testing.T) {
 	}
 }
 
+// putTextless puts an event whose texts were erased.
+func putTextless(tb testing.TB, s store.Store, slug string) {
+	tb.Helper()
+	put(tb, s, store.Events, slug, record.Event{
+		Slug: slug, Rev: 2, State: record.EventEnded, Start: now.Add(-2 * time.Hour), End: now.Add(-time.Hour), TextErased: now,
+	})
+}
+
+// TestTextsThatWereErased: what comes after the texts of an event were erased is stored without, by
+// whatever way, and so are the dead letters; what was stored meanwhile loses it.
+func TestTextsThatWereErased(t *testing.T) {
+	t.Parallel()
+	f := open(t)
+	putTextless(t, f.store, event)
+	stop := run(t, consumer.Config{Store: &faulty{Store: f.store, refuse: "00000002"}, Queue: f.queue, Clock: still(now)})
+	publish(t, f.queue, batch(t, said(t, event, 1, "x", "hello"), said(t, event, 2, "x", "hello"), said(t, "other", 3, "x", "hello")))
+	dead(t, f.queue, batch(t, said(t, event, 4, "x", "hello")))
+	for _, l := range letters(t, f.store, 2) {
+		if bytes.Contains(l.Body, []byte("hello")) {
+			t.Errorf("a letter has a text: %q", l.Body)
+		}
+	}
+	eventually(t, "it is stored", func() bool { return count(t, f.store, store.Records) == 2 })
+	stop()
+	// Erased between insert and the look after it.
+	putEvent(t, f.store, "third", record.EventEnded)
+	var once sync.Once
+	in, err := consumer.NewIntake(consumer.IntakeConfig{Clock: still(now), Store: &hooked{
+		Store: f.store,
+		after: func(_ context.Context, op string, _ store.Collection) error {
+			if op == "insert" {
+				once.Do(func() { putTextless(t, f.store, "third") })
+			}
+			return nil
+		},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := in.Write(t.Context(), []record.Record{said(t, "third", 5, "x", "hello")}); err != nil || got.Inserted != 1 || got.Redacted != 1 {
+		t.Errorf("%+v, err %v", got, err)
+	}
+	stored := recordIDs(t, f.store)
+	for id, raw := range stored {
+		if has := !raw.Lookup("text").IsZero(); has != strings.HasPrefix(id, "other/") {
+			t.Errorf("%s has a text: %v", id, has)
+		}
+		if n, _ := raw.Lookup("length").AsInt64OK(); n != 5 {
+			t.Errorf("%s lost its length", id)
+		}
+	}
+	if len(stored) != 3 {
+		t.Errorf("%d records", len(stored))
+	}
+}
+
 // TestForgottenBeforeItWasTold: what someone stored who died before it could look again, or who was
 // not answered, is taken out by who comes next.
 func TestForgottenBeforeItWasTold(t *testing.T) {

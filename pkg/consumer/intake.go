@@ -48,7 +48,7 @@ type IntakeResult struct {
 	// Frozen are those of frozen events: nothing of them was stored, and nothing was dead-lettered.
 	Frozen int
 	// Forgotten are those of people whom their event has forgotten: dropped. Redacted counts those
-	// among the others that mention such a person, and lost that.
+	// among the others that mention such a person, or have a text that is not kept any more, and lost that.
 	Forgotten int
 	Redacted  int
 	// Marks is how many minutes were marked to be counted again.

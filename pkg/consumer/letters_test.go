@@ -3,12 +3,29 @@ package consumer
 import (
 	"strings"
 	"testing"
+	"time"
 	"unicode/utf8"
 
 	"pgregory.net/rapid"
 
 	"github.com/tungstene/tungstene/pkg/queue"
 )
+
+// TestAgesOfASuspendedMachine: what was known before a machine was suspended is old, though the clock
+// that measures durations stood still.
+func TestAgesOfASuspendedMachine(t *testing.T) {
+	t.Parallel()
+	then := thisMoment()
+	for _, c := range []struct {
+		steady, wall time.Duration
+		within       bool
+	}{{time.Second, time.Second, true}, {time.Second, time.Hour, false}, {time.Hour, time.Second, false}} {
+		now := moment{steady: then.steady.Add(c.steady), wall: then.wall.Add(c.wall)}
+		if got := then.within(GateAge, now); got != c.within {
+			t.Errorf("%+v: %v", c, got)
+		}
+	}
+}
 
 // TestLettersFit holds that every dead letter is one that every queue takes, whatever it is of.
 func TestLettersFit(t *testing.T) {

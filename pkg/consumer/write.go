@@ -39,11 +39,12 @@ const (
 
 // load is records on their way into the store.
 type load struct {
-	// records are what is stored; those that mention the forgotten are replaced by what is left.
+	// records are what is stored; those that mention the forgotten, or have a text that is not kept
+	// any more, are replaced by what is left.
 	records []record.Record
 	fates   []fate
 	reasons map[int]error // why the store refuses, by index
-	// redacted are the indexes of those that mention the forgotten.
+	// redacted are the indexes of those that were replaced.
 	redacted map[int]struct{}
 	// undone are those that were stored and taken out again: their minutes must be counted anew.
 	undone map[int]struct{}
@@ -118,7 +119,7 @@ func (w *writer) admit(ctx context.Context, l *load, seen map[string]standing) e
 			}
 			event = r.Event
 		}
-		if len(s.people) > 0 {
+		if s.cleans() {
 			if err := w.redact(ctx, l, i, s, l.tried && !s.frozen); err != nil {
 				return err
 			}
@@ -138,10 +139,10 @@ func (w *writer) admit(ctx context.Context, l *load, seen map[string]standing) e
 	return nil
 }
 
-// redact takes the forgotten out of a record, and the record out of the store where it may be there
+// redact takes the forgotten, and what else is not kept, out of a record, and the record out of the store where it may be there
 // in the form that it came in. What is stored without them already is left alone.
 func (w *writer) redact(ctx context.Context, l *load, i int, s standing, stored bool) error {
-	out, what := record.Redact(l.records[i], s.forgotten)
+	out, what := s.clean(l.records[i])
 	if what == record.Kept {
 		return nil
 	}
@@ -166,7 +167,7 @@ func (w *writer) redact(ctx context.Context, l *load, i int, s standing, stored 
 	return nil
 }
 
-// mentions reports whether a stored record speaks of the forgotten.
+// mentions reports whether a stored record speaks of the forgotten, or has a text that is not kept.
 func (w *writer) mentions(ctx context.Context, id string, s standing) (bool, error) {
 	raw, err := w.store.Get(ctx, store.Records, id)
 	if errors.Is(err, store.ErrNotFound) {
@@ -179,7 +180,7 @@ func (w *writer) mentions(ctx context.Context, id string, s standing) (bool, err
 	if err != nil {
 		return false, fmt.Errorf("read record %s: %w", id, err)
 	}
-	_, what := record.Redact(r, s.forgotten)
+	_, what := s.clean(r)
 	return what != record.Kept, nil
 }
 
@@ -287,7 +288,7 @@ func (w *writer) look(ctx context.Context, l *load, seen map[string]standing) (d
 				again[r.Event] = s
 			}
 			before, known := seen[r.Event]
-			event, same = r.Event, known && !s.frozen && s.peopleAt.Equal(before.peopleAt)
+			event, same = r.Event, known && !s.frozen && s.textless == before.textless && s.peopleAt.steady.Equal(before.peopleAt.steady)
 		}
 		if !same {
 			if s.frozen {
@@ -296,7 +297,7 @@ func (w *writer) look(ctx context.Context, l *load, seen map[string]standing) (d
 				}
 				l.fates[i] = frozen
 			}
-			if len(s.people) > 0 {
+			if s.cleans() {
 				if err := w.redact(ctx, l, i, s, l.fates[i] == added); err != nil {
 					return false, err
 				}

@@ -2,6 +2,7 @@ package master
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -331,7 +332,7 @@ func (m *Master) replayLetter(ctx context.Context, id string) (letterFate, error
 			return letterWaits, nil
 		}
 		rev := l.Rev
-		l.Rev, l.State = rev+1, record.LetterReplay
+		l.Rev, l.State, l.Replay = rev+1, record.LetterReplay, rand.Text()
 		err = m.setDoc(ctx, store.Letters, rev, id, l)
 		if errors.Is(err, store.ErrConflict) {
 			continue

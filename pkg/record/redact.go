@@ -65,6 +65,29 @@ func Redact(r Record, people func(pseudonym string) bool) (Record, Redaction) {
 	return r, Changed
 }
 
+// WithoutText is a record without the text that somebody wrote, and whether it had one.
+func WithoutText(r Record) (Record, bool) {
+	if r.Kind != KindMessage && r.Kind != KindNotice || r.Doc.Lookup("text").IsZero() {
+		return r, false
+	}
+	out := make([]byte, 4, len(r.Doc))
+	_, rest, _ := bsoncore.ReadLength(r.Doc)
+	for len(rest) > 1 {
+		elem, after, ok := bsoncore.ReadElement(rest)
+		if !ok {
+			return r, false // Parse has read it to its end
+		}
+		if elem.Key() != "text" {
+			out = append(out, elem...)
+		}
+		rest = after
+	}
+	out = append(out, 0)
+	binary.LittleEndian.PutUint32(out, uint32(len(out)))
+	r.Doc = out
+	return r, true
+}
+
 // headerElements is the number of leading elements that Parse reads.
 const headerElements = 5
 
