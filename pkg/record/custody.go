@@ -33,6 +33,8 @@ type Letter struct {
 	Message string `bson:"message" json:"message"`
 	Record  string `bson:"record,omitempty" json:"record,omitempty"`
 	State   string `bson:"state"   json:"state"`
+	// Replay names the wish to replay it, in the state replay: a new one each time.
+	Replay string `bson:"replay,omitempty" json:"-"`
 	// Body is the batch, as the queue carried it; Records how many it holds, 0 when it can't be read.
 	Body    []byte `bson:"body"    json:"-"`
 	Records int    `bson:"records" json:"records"`
@@ -107,7 +109,7 @@ type Manifest struct {
 	Event string `bson:"_id" json:"event"`
 	Rev   int64  `bson:"rev" json:"rev"`
 	State string `bson:"state" json:"state"`
-	// Force says that collectors that are not heard any more are not waited for.
+	// Force says that collectors and consumers that are not heard any more are not waited for.
 	Force     bool      `bson:"force,omitempty" json:"force,omitempty"`
 	Requested time.Time `bson:"requested" json:"requested"`
 	// Waiting says what is waited for, a sentence each.
