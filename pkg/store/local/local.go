@@ -70,6 +70,7 @@ type Store struct {
 	write    *sql.DB // one connection, used by the writer alone; nil when read-only
 	read     *sql.DB
 	jobs     chan *job
+	urgent   chan *job     // done before those
 	closing  chan struct{} // closed to end the writer
 	finished chan struct{} // closed when it has ended
 	closed   sync.Once
@@ -100,7 +101,7 @@ func Open(path string, opts Options) (*Store, error) {
 	}
 	s := &Store{
 		path: abs, readOnly: opts.ReadOnly,
-		jobs: make(chan *job, 64), closing: make(chan struct{}), finished: make(chan struct{}),
+		jobs: make(chan *job, 64), urgent: make(chan *job, 16), closing: make(chan struct{}), finished: make(chan struct{}),
 	}
 	if err := s.prepareFile(); err != nil {
 		return nil, err

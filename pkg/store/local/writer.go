@@ -19,6 +19,8 @@ const (
 	rowsPerStatement = 50
 	// groupJobs is the most calls that are committed together.
 	groupJobs = 32
+	// groupTime is for how long calls are taken into a commit: the first of them waits for it.
+	groupTime = 200 * time.Millisecond
 	// deleteRows is the most rows that one transaction deletes, so that inserts wait but shortly.
 	deleteRows = 2000
 )
@@ -41,6 +43,11 @@ func (a answer) Unwrap() error { return a.error }
 
 // do has the writer do some work and waits until it is durable.
 func (s *Store) do(ctx context.Context, doing string, work func(*writer) error) error {
+	return s.doBy(ctx, s.jobs, doing, work)
+}
+
+// doBy hands the work to the writer by one of its two queues.
+func (s *Store) doBy(ctx context.Context, jobs chan<- *job, doing string, work func(*writer) error) error {
 	if s.readOnly {
 		return fmt.Errorf("%s %s: %w", doing, s.path, ErrReadOnly)
 	}
@@ -51,7 +58,7 @@ func (s *Store) do(ctx context.Context, doing string, work func(*writer) error) 
 	default:
 	}
 	select {
-	case s.jobs <- j:
+	case jobs <- j:
 	case <-s.closing:
 		return fmt.Errorf("%s %s: %w", doing, s.path, ErrClosed)
 	case <-ctx.Done():
@@ -166,17 +173,39 @@ func (w *writer) run() {
 		close(w.store.finished)
 	}()
 	for {
+		if j := w.next(); j != nil {
+			w.group(j)
+			continue
+		}
 		select {
+		case j := <-w.store.urgent:
+			w.group(j)
 		case j := <-w.store.jobs:
 			w.group(j)
 		case <-w.store.closing:
-			select {
-			case j := <-w.store.jobs:
-				w.group(j)
-			default:
+			j := w.next()
+			if j == nil {
 				return
 			}
+			w.group(j)
 		}
+	}
+}
+
+// next is the job that is to be done next, urgent ones first, or nil when none waits.
+func (w *writer) next() *job {
+	select {
+	case j := <-w.store.urgent:
+		return j
+	default:
+	}
+	select {
+	case j := <-w.store.urgent:
+		return j
+	case j := <-w.store.jobs:
+		return j
+	default:
+		return nil
 	}
 }
 
@@ -187,7 +216,10 @@ func (w *writer) group(first *job) {
 		first.done <- err
 		return
 	}
-	var done []*job
+	var (
+		done  []*job
+		began = time.Now()
+	)
 	fail := func(err error) {
 		// SQLite has rolled back by itself after some errors, and then this one fails.
 		_ = w.exec("ROLLBACK")
@@ -211,11 +243,8 @@ func (w *writer) group(first *job) {
 			j.rejected = answer{j.rejected}
 		}
 		j = nil
-		if len(done) < groupJobs {
-			select {
-			case j = <-w.store.jobs:
-			default:
-			}
+		if len(done) < groupJobs && time.Since(began) < groupTime {
+			j = w.next()
 		}
 	}
 	if err := w.exec("COMMIT"); err != nil {
@@ -388,7 +417,8 @@ func (s *Store) CompareAndSet(ctx context.Context, c store.Collection, rev int64
 		return fmt.Errorf("write to %s: %w", c, err)
 	}
 	e := entryOfDoc(d)
-	return s.do(ctx, fmt.Sprintf("write %s of %s to", d.ID, c), func(w *writer) error {
+	// Leases are kept by this: a leader must not lose its own behind a queue of inserts.
+	return s.doBy(ctx, s.urgent, fmt.Sprintf("write %s of %s to", d.ID, c), func(w *writer) error {
 		stored, err := w.get(t.name, d.ID)
 		if err != nil {
 			return err
