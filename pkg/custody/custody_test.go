@@ -531,6 +531,257 @@ func TestForgetCrashes(t *testing.T) {
 	}, func(w *world) bool { return w.forgotten(anna) }, (*world).checkForgotten)
 }
 
+// TestForgetBlips: whichever step fails once, the same custody finishes.
+func TestForgetBlips(t *testing.T) {
+	t.Parallel()
+	for _, after := range []bool{false, true} {
+		for n, failed := 1, true; failed && !t.Failed(); n++ {
+			inBubble(t, func(w *world) {
+				w.fill()
+				w.settled()
+				w.forget(anna, annaName)
+				s := newMortal(w.store.memory, n, after)
+				s.blips = true
+				w.custody(s, "c")
+				w.until("she is forgotten", func() bool { return w.forgotten(anna) })
+				select {
+				case <-s.dead:
+				default:
+					failed = false
+				}
+				w.checkForgotten()
+				if w.tb.Failed() {
+					w.tb.Logf("step %d failed, after=%v", n, after)
+				}
+			})
+		}
+	}
+}
+
+// TestNewcomers: who is forgotten meanwhile does not keep others waiting for ever.
+func TestNewcomers(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(w *world) {
+		w.fill()
+		w.settled()
+		w.custody(w.store, "c")
+		w.forget(anna, annaName)
+		for i := range 30 {
+			time.Sleep(4 * time.Second)
+			w.forget(fmt.Sprintf("Newcomer-%012d-", i), "")
+		}
+		if !w.forgotten(anna) {
+			w.tb.Error("she waits for those who came after her")
+		}
+		w.until("the last is forgotten", func() bool { return w.forgotten(fmt.Sprintf("Newcomer-%012d-", 29)) })
+		w.checkForgotten()
+	})
+}
+
+// TestNameLearned: a name that becomes known when all passes are over is searched before anybody is done.
+func TestNameLearned(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(w *world) {
+		w.fill()
+		w.settled()
+		w.stops[0]() // the rollup: nothing is counted, nobody is done
+		w.custody(w.store, "c")
+		w.forget(anna, "")
+		time.Sleep(time.Minute)
+		p, _ := get[record.Tombstone](w, store.Tombstones, event+"/"+anna)
+		p.Name, p.Rev = annaName, p.Rev+1
+		w.put(store.Tombstones, p.ID, &p)
+		r, err := rollup.New(rollup.Config{Store: w.store, Name: "r2", Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			w.tb.Fatal(err)
+		}
+		w.run(r.Run)
+		w.until("she is forgotten", func() bool { return w.forgotten(anna) })
+		w.checkForgotten()
+		if w.raised(custody.CondFails) {
+			w.tb.Errorf("conditions: %+v", w.conditions())
+		}
+	})
+}
+
+// telltale is a store that can't write tombstones, and says of whom they are.
+type telltale struct{ *mortal }
+
+func (s telltale) CompareAndSet(ctx context.Context, c store.Collection, rev int64, d store.Doc) error {
+	if c == store.Tombstones {
+		return fmt.Errorf("set tombstones/%s: no", d.ID)
+	}
+	return s.mortal.CompareAndSet(ctx, c, rev, d)
+}
+
+func TestErrorsNameNobody(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(w *world) {
+		w.fill()
+		w.settled()
+		w.forget(anna, annaName)
+		w.custody(telltale{w.store}, "c")
+		w.until("it is a condition", func() bool { return w.raised(custody.CondFails) })
+		for _, c := range w.conditions() {
+			if strings.Contains(c.Detail, anna) || !strings.Contains(c.Detail, "write a tombstone of event "+event) {
+				w.tb.Errorf("condition: %s", c.Detail)
+			}
+		}
+	})
+}
+
+// stops runs a scenario once for every step at which a custody can be stopped, lets another finish it and
+// what meanwhile asks for, and wakes the first.
+func stops(t *testing.T, prepare func(w *world), first func(w *world) bool, meanwhile func(w *world), done func(w *world) bool, check func(w *world)) {
+	t.Helper()
+	for _, after := range []bool{false, true} {
+		t.Run(fmt.Sprintf("after=%v", after), func(t *testing.T) {
+			t.Parallel()
+			for n, asleep := 1, true; asleep && !t.Failed(); n++ {
+				inBubble(t, func(w *world) {
+					prepare(w)
+					s := newMortal(w.store.memory, n, after)
+					s.wake = make(chan struct{})
+					w.custody(s, "c")
+					w.until("it sleeps or is done with the first", func() bool {
+						select {
+						case <-s.dead:
+							return true
+						default:
+							return first(w)
+						}
+					})
+					select {
+					case <-s.dead:
+					default:
+						asleep = false
+					}
+					w.custody(w.store, "d")
+					meanwhile(w)
+					w.until("it is done", func() bool { return done(w) })
+					close(s.wake)
+					time.Sleep(10 * time.Second)
+					w.settled()
+					w.until("it is done", func() bool { return done(w) })
+					check(w)
+					if w.tb.Failed() {
+						w.tb.Logf("stopped at step %d", n)
+					}
+				})
+				if n > 5000 {
+					t.Fatal("it never comes to an end")
+				}
+			}
+		})
+	}
+}
+
+// TestStoppedWhileForgetting: what a stopped custody writes when it wakes brings nobody back.
+func TestStoppedWhileForgetting(t *testing.T) {
+	t.Parallel()
+	gone := func(w *world) bool { return w.forgotten(anna) && w.forgotten(bert) && w.sealed() }
+	stops(t, func(w *world) {
+		w.fill()
+		w.frozen()
+		w.forget(anna, annaName)
+	}, func(w *world) bool { return w.forgotten(anna) && w.sealed() }, func(w *world) { w.forget(bert, "") }, gone, func(w *world) {
+		if left := w.traces(anna, annaName, bert); len(left) > 0 {
+			w.tb.Errorf("left: %q", left)
+		}
+		m, _ := get[record.Manifest](w, store.Manifests, event)
+		w.signed(2, m.Cause)
+		w.exact()
+	})
+}
+
+// TestStoppedWhileTextsGo: nor does it bring back a text or a record.
+func TestStoppedWhileTextsGo(t *testing.T) {
+	t.Parallel()
+	stops(t, func(w *world) {
+		w.fill()
+		w.frozen()
+		w.patch(func(e *record.Event) { e.TextDays = 1 })
+		w.pass(24 * time.Hour)
+	}, func(w *world) bool { return w.withoutTexts() && w.sealed() }, func(w *world) { w.forget(anna, annaName) }, func(w *world) bool {
+		return w.forgotten(anna) && w.withoutTexts() && w.sealed()
+	}, func(w *world) {
+		if left := w.traces(anna, annaName, "hello", "nothing", "kept", "words"); len(left) > 0 {
+			w.tb.Errorf("left: %q", left)
+		}
+		m, _ := get[record.Manifest](w, store.Manifests, event)
+		w.signed(2, m.Cause)
+		w.exact()
+	})
+}
+
+// TestFreezeCancelled: whenever the wish is taken back, the event is not frozen without a manifest.
+func TestFreezeCancelled(t *testing.T) {
+	t.Parallel()
+	for n, asleep := 1, true; asleep && !t.Failed(); n++ {
+		inBubble(t, func(w *world) {
+			w.fill()
+			w.settled()
+			w.wantFreeze()
+			s := newMortal(w.store.memory, n, false)
+			s.wake = make(chan struct{})
+			w.custody(s, "c")
+			w.until("it sleeps or is done", func() bool {
+				select {
+				case <-s.dead:
+					return true
+				default:
+					return w.sealed()
+				}
+			})
+			select {
+			case <-s.dead:
+			default:
+				asleep = false
+			}
+			// As a master does it, in the shortest of times.
+			cancelled, err := w.store.DeleteIf(w.ctx, store.Manifests, event, "state", record.FreezeWaiting)
+			if err != nil {
+				w.tb.Fatal(err)
+			}
+			if e, _ := get[record.Event](w, store.Events, event); e.State == record.EventFrozen {
+				cancelled = false // the master sees it, and puts the manifest back
+			} else if cancelled {
+				w.patch(func(*record.Event) {})
+			}
+			close(s.wake)
+			time.Sleep(time.Minute)
+			if e, _ := get[record.Event](w, store.Events, event); cancelled && e.State == record.EventFrozen {
+				w.tb.Errorf("stopped at step %d: the event is frozen though that was cancelled", n)
+			}
+		})
+	}
+}
+
+// TestTextsOfFrozen: texts that came after theirs were erased don't outlive the freeze, nor do those in
+// letters that are filed later.
+func TestTextsOfFrozen(t *testing.T) {
+	t.Parallel()
+	crashes(t, func(w *world) {
+		w.fill()
+		w.patch(func(e *record.Event) { e.TextDays, e.TextErased = 1, w.Now().Add(24*time.Hour) })
+		w.pass(24 * time.Hour)
+		w.wantFreeze()
+	}, (*world).sealed, func(w *world) {
+		late := record.Letter{ID: "late", Rev: 1, Event: event, Body: w.message(w.start, carl, "late").Doc, Time: w.Now()}
+		w.put(store.Letters, "late", &late)
+		w.pass(2 * time.Hour)
+		time.Sleep(10 * time.Second)
+		if left := w.traces("hello", "nothing", "kept", "words", "late text"); len(left) > 0 {
+			w.tb.Errorf("texts are left: %q", left)
+		}
+		if l, _ := get[record.Letter](w, store.Letters, "late"); bytes.Contains(l.Body, []byte("text")) {
+			w.tb.Error("the text of a letter is left")
+		}
+		w.signed(1, record.CauseFreeze)
+		w.exact()
+	})
+}
+
 func TestForgetOfFrozenCrashes(t *testing.T) {
 	t.Parallel()
 	crashes(t, func(w *world) {
@@ -671,13 +922,28 @@ func TestRecordsCrash(t *testing.T) {
 	crashes(t, func(w *world) {
 		w.fill()
 		w.frozen()
+		h := w.header(w.start)
+		h.Event = other
+		body, err := record.EncodeBatch([]record.Record{
+			w.message(w.start, anna, "dead"), w.encode(&record.Message{Header: h, MessageID: "o", Chatter: bert}),
+		}, record.Zstd)
+		if err != nil {
+			w.tb.Fatal(err)
+		}
+		w.put(store.Letters, "mixed", &record.Letter{ID: "mixed", Rev: 1, Body: body, Records: 2, Time: w.start})
+		w.put(store.Letters, "fresh", &record.Letter{ID: "fresh", Rev: 1, Body: []byte("noise"), Time: w.end.Add(time.Hour)})
 		w.patch(func(e *record.Event) { e.RecordDays = 2 })
 		w.pass(48 * time.Hour)
 	}, func(w *world) bool {
 		e, _ := get[record.Event](w, store.Events, event)
 		return !e.RecordsErased.IsZero() && w.sealed() && w.count(store.Query{Collection: store.Records, Event: event, Kind: record.KindMessage}) == 0 &&
-			w.count(store.Query{Collection: store.Letters, Event: event}) == 0
+			w.count(store.Query{Collection: store.Letters}) == 2
 	}, func(w *world) {
+		mixed, _ := get[record.Letter](w, store.Letters, "mixed")
+		_, fresh := get[record.Letter](w, store.Letters, "fresh")
+		if records, err := record.DecodeBatch(mixed.Body); err != nil || len(records) != 1 || records[0].Event != other || !fresh {
+			w.tb.Errorf("letter of several events: %+v, %v; the one that is not old is there: %v", records, err, fresh)
+		}
 		if n := w.count(store.Query{Collection: store.Records}); n != 1 {
 			w.tb.Errorf("%d records are left, want the sample of viewers", n)
 		}
@@ -781,7 +1047,8 @@ func TestFreezeWaits(t *testing.T) {
 		c := &control.CollectorMember{Epoch: 1, Revision: 1, Joined: []string{"1"}, Status: control.CollectorStatus{OutboxBatches: 3}}
 		stopCollector := w.collector(c)
 		consumer := &control.ConsumerStatus{Held: 2}
-		w.member("consumer", func(d *control.Member) { d.Consumer = consumer })
+		consume := func() (stop func()) { return w.member("consumer", func(d *control.Member) { d.Consumer = consumer }) }
+		stopConsumer := consume()
 		w.depth(queue.Store, 5)
 		w.custody(w.store, "c")
 		w.wantFreeze()
@@ -800,7 +1067,13 @@ func TestFreezeWaits(t *testing.T) {
 		waits("The event is live")
 		w.patch(func(e *record.Event) { e.State = record.EventEnded })
 		waits("3 batches in its outbox")
-		change(func() { c.Status.OutboxBatches = 0 })
+		change(func() { c.Status.OutboxBatches = -1 })
+		waits("can't tell what is in its outbox")
+		change(func() { c.Status.OutboxBatches, c.Status.Waiting = 0, 4 })
+		waits("4 records that its outbox does not take")
+		change(func() { c.Status.Waiting, c.Status.Conditions = 0, []control.Condition{{Name: "outbox-unwritable"}} })
+		waits("can't write its outbox")
+		change(func() { c.Status.Conditions = nil })
 		waits("still reads 1 channels")
 		w.put(store.Assignments, "a", &control.Assignment{Collector: "a", Rev: 1, Epoch: 1, Revision: 2, Channels: []control.AssignedChannel{
 			{Channel: "1", Events: []string{other}},
@@ -809,6 +1082,10 @@ func TestFreezeWaits(t *testing.T) {
 		change(func() { c.Revision = 2 })
 		waits("5 batches are in the queue")
 		w.depth(queue.Store, 0)
+		waits("Consumer a holds 2 batches")
+		stopConsumer()
+		waits("Consumer a is silent")
+		consume()
 		waits("Consumer a holds 2 batches")
 		stopCollector()
 		waits("Collector a is silent")

@@ -32,11 +32,17 @@ import (
 // marked after that, nor whoever comes next knows that it must be; a mark that was written before would
 // not do, for the rollup may have counted and cleared it before the record went.
 //
+// Who is to be forgotten while it goes on waits until it is over: passes that began anew with each
+// newcomer would never end. So does a person of whom another name has become known, and starts anew.
+// After an error a pass goes on where it was, with the tombstones as they are stored.
+//
 // The tombstone is done when the rollup has counted all that is marked, through the end of the last
 // pass. On a frozen event the manifest goes back to checksums before the first batch, and isn't
 // computed while a tombstone is pending.
 type erasure struct {
 	people []record.Tombstone
+	// stale says that the tombstones are not known to be as they are stored.
+	stale bool
 	// sweep is the pass under way; nil between passes.
 	sweep *sweep
 	// passes counts those that are over, found says that the one under way has found something.
@@ -52,13 +58,27 @@ type erasure struct {
 	clean time.Time
 }
 
-// names are the ids of people.
-func names(people []record.Tombstone) string {
-	var b strings.Builder
-	for i := range people {
-		b.WriteString(people[i].ID + "\n")
+// take takes over the people that are to be forgotten, as they are stored: those with whom the passes
+// began, or all when none of them is left.
+func (er *erasure) take(pending []record.Tombstone) {
+	var people []record.Tombstone
+	for _, p := range pending {
+		i := slices.IndexFunc(er.people, func(q record.Tombstone) bool {
+			return q.ID == p.ID && q.User == p.User && q.Name == p.Name
+		})
+		if i < 0 {
+			continue
+		}
+		q := &er.people[i]
+		p.Records, p.Redacted = max(p.Records, q.Records), max(p.Redacted, q.Redacted)
+		p.Letters, p.Minutes = max(p.Letters, q.Letters), max(p.Minutes, q.Minutes)
+		people = append(people, p)
 	}
-	return b.String()
+	if len(people) == 0 {
+		*er = erasure{}
+		people = pending
+	}
+	er.people, er.stale = people, false
 }
 
 // tombstones reads all, by event, those of a state; of any where state is empty.
@@ -70,7 +90,8 @@ func (t *term) tombstones(ctx context.Context, state string) (map[string][]recor
 		}
 		var s record.Tombstone
 		if err := bson.Unmarshal(raw, &s); err != nil {
-			return nil, fmt.Errorf("read tombstone %s: %w", store.DocID(raw), err)
+			event, _ := raw.Lookup("event").StringValueOK()
+			return nil, fmt.Errorf("read a tombstone of event %s: %w", event, err)
 		}
 		if state == "" || s.State == state {
 			out[s.Event] = append(out[s.Event], s)
@@ -120,8 +141,11 @@ func (t *term) erase(ctx context.Context) (more bool, err error) {
 		}
 		again, err := t.eraseEvent(ctx, event, t.erasures[event], pending[event])
 		if err != nil {
-			delete(t.erasures, event) // what is in memory may not be what is stored
-			errs = append(errs, fmt.Errorf("event %s: %w", event, err))
+			// The part of a batch that was done is not found again: this pass is not the one that found nothing.
+			t.erasures[event].stale, t.erasures[event].found, again = true, true, false
+			if !errors.Is(err, store.ErrConflict) { // the master has changed one: the next look reads it
+				errs = append(errs, fmt.Errorf("event %s: %w", event, err))
+			}
 		}
 		more = more || again
 	}
@@ -134,20 +158,21 @@ func (t *term) eraseEvent(ctx context.Context, event string, er *erasure, people
 	if err != nil {
 		return false, err
 	}
-	// Of an event that nothing counts no minute has to be marked.
-	counted := known && e.State != record.EventDraft && e.RecordsErased.IsZero()
-	if er.sweep == nil {
-		if names(people) != names(er.people) {
-			*er = erasure{} // somebody new: all over again
+	counted := counted(e, known)
+	if er.sweep == nil || er.stale {
+		er.take(people)
+		if err := t.markDirty(ctx, event, er, counted); err != nil {
+			return false, err
 		}
-		er.people = people
+	}
+	if er.sweep == nil {
 		if !er.clean.IsZero() {
 			return false, t.buried(ctx, e, er, counted)
 		}
 		if time.Now().Before(er.next) {
 			return false, nil
 		}
-		if err := t.begin(ctx, event, er, counted); err != nil {
+		if err := t.begin(ctx, event, er); err != nil {
 			return false, err
 		}
 	}
@@ -184,8 +209,13 @@ func (t *term) eraseEvent(ctx context.Context, event string, er *erasure, people
 	return false, nil
 }
 
-// begin begins a pass.
-func (t *term) begin(ctx context.Context, event string, er *erasure, counted bool) error {
+// counted reports whether statistics follow from an event's records, so that its minutes have to be marked.
+func counted(e record.Event, known bool) bool {
+	return known && e.State != record.EventDraft && e.RecordsErased.IsZero()
+}
+
+// markDirty marks the minutes of what was being erased by whoever could not finish a batch.
+func (t *term) markDirty(ctx context.Context, event string, er *erasure, counted bool) error {
 	for i := range er.people {
 		p := &er.people[i]
 		if len(p.Dirty) == 0 {
@@ -200,6 +230,11 @@ func (t *term) begin(ctx context.Context, event string, er *erasure, counted boo
 			return err
 		}
 	}
+	return nil
+}
+
+// begin begins a pass.
+func (t *term) begin(ctx context.Context, event string, er *erasure) error {
 	dead, err := t.cfg.Queue.Depth(ctx, queue.Dead)
 	if err != nil {
 		return fmt.Errorf("look into the queue of dead letters: %w", err)
@@ -269,12 +304,19 @@ func (t *term) bury(ctx context.Context, er *erasure, batch []change, counted bo
 			return err
 		}
 	}
-	var rewrite []store.Doc
+	var rewrite []record.Record
 	for _, c := range batch {
 		if c.doc != nil {
-			rewrite = append(rewrite, store.Doc{ID: c.rec.ID, Raw: c.doc})
+			switch _, err := t.store.Get(ctx, store.Records, c.rec.ID); {
+			case errors.Is(err, store.ErrNotFound): // a consumer has taken it out again
+				continue
+			case err != nil:
+				return fmt.Errorf("look for a record of event %s: %w", event, err)
+			}
+			c.rec.Doc = c.doc
+			rewrite = append(rewrite, c.rec)
 		} else if _, err := t.store.DeleteIf(ctx, store.Records, c.rec.ID, "event", event); err != nil {
-			return fmt.Errorf("delete record %s: %w", c.rec.ID, err)
+			return fmt.Errorf("delete a record of event %s: %w", event, err)
 		}
 		for _, b := range c.who {
 			switch {
@@ -285,10 +327,8 @@ func (t *term) bury(ctx context.Context, er *erasure, batch []change, counted bo
 			}
 		}
 	}
-	if len(rewrite) > 0 {
-		if err := t.store.Put(ctx, store.Records, rewrite); err != nil {
-			return fmt.Errorf("rewrite %d records of event %s: %w", len(rewrite), event, err)
-		}
+	if err := t.rewrite(ctx, event, rewrite); err != nil {
+		return err
 	}
 	t.c.metrics.erased.Add(float64(len(batch) - len(rewrite)))
 	t.c.metrics.redacted.Add(float64(len(rewrite)))
@@ -323,17 +363,28 @@ func (t *term) keep(ctx context.Context, p *record.Tombstone, dirty []time.Time)
 	return nil
 }
 
+// setTombstone writes a tombstone that was read at revision p.Rev. Its error doesn't say what the store
+// says: that names the tombstone, thus the person, and errors are logged and shown.
 func (t *term) setTombstone(ctx context.Context, p *record.Tombstone) error {
 	p.Rev++
 	raw, err := bson.Marshal(p)
-	if err != nil {
-		return fmt.Errorf("encode tombstone: %w", err)
+	if err == nil {
+		err = t.store.CompareAndSet(ctx, store.Tombstones, p.Rev-1, store.Doc{ID: p.ID, Raw: raw})
 	}
-	if err := t.store.CompareAndSet(ctx, store.Tombstones, p.Rev-1, store.Doc{ID: p.ID, Raw: raw}); err != nil {
-		return fmt.Errorf("write tombstone: %w", err)
+	if err != nil {
+		return &discreet{says: fmt.Sprintf("write a tombstone of event %s: the store refuses or does not answer", p.Event), err: err}
 	}
 	return nil
 }
+
+// discreet is an error that keeps what caused it to itself, but for errors.Is.
+type discreet struct {
+	says string
+	err  error
+}
+
+func (e *discreet) Error() string { return e.says }
+func (e *discreet) Unwrap() error { return e.err }
 
 // buried ends an erasure when everything is counted again.
 func (t *term) buried(ctx context.Context, e record.Event, er *erasure, counted bool) error {

@@ -16,12 +16,17 @@ import (
 	"github.com/tungstene/tungstene/pkg/store"
 )
 
+// outboxUnwritable is the condition of a collector that has records which it can't write down.
+const outboxUnwritable = "outbox-unwritable"
+
 // freezing is what is known of an event that is being frozen.
 type freezing struct {
 	// quiet is since when the queue has been empty, by the machine's time; zero when it isn't.
 	quiet time.Time
 	// marked says that all minutes were marked in this term.
 	marked bool
+	// texts is the last sweep for texts, if there are to be none.
+	texts *sweep
 }
 
 // heard is what is known of a member: when its document last changed, by the machine's time.
@@ -107,6 +112,15 @@ func (t *term) freezeEvent(ctx context.Context, m *record.Manifest, f *freezing)
 			}
 			return false, t.waitFor(ctx, m, []string{fmt.Sprintf("%d minutes are still to be counted once more.", n)})
 		}
+		// Texts may have come after theirs were erased, and now nobody looks for them any more.
+		if !e.TextErased.IsZero() && e.RecordsErased.IsZero() {
+			if f.texts == nil {
+				f.texts = &sweep{event: e.Slug}
+			}
+			if done, err := t.eraseTexts(ctx, e.Slug, f.texts); err != nil || !done {
+				return err == nil, err
+			}
+		}
 		m.State, m.Waiting = record.FreezeChecksums, nil
 		return true, t.setManifest(ctx, m)
 	case record.FreezeChecksums:
@@ -135,6 +149,15 @@ func (t *term) waitToFreeze(ctx context.Context, m *record.Manifest, f *freezing
 		}
 		if len(what) > 0 {
 			return false, t.waitFor(ctx, m, what)
+		}
+		// Who takes the wish back deletes the manifest, then touches the event. It is there now, and if
+		// the event is as it was read before, that is still to come: then the event is seen to be frozen.
+		now, err := readManifest(ctx, t.store, m.Event)
+		if errors.Is(err, store.ErrNotFound) || err == nil && now.Rev != m.Rev {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
 		}
 		e.State = record.EventFrozen
 		if err := setEvent(ctx, t.store, e); err != nil {
@@ -169,7 +192,7 @@ func (t *term) onItsWay(ctx context.Context, m *record.Manifest, f *freezing, e 
 		f.quiet = time.Time{}
 		return what, nil
 	}
-	if what, err = t.consuming(ctx, f, members); err != nil || len(what) > 0 {
+	if what, err = t.consuming(ctx, m, f, members); err != nil || len(what) > 0 {
 		return what, err
 	}
 	settled, err := rollup.Settled(ctx, t.store, e.Slug, e.End)
@@ -242,8 +265,15 @@ func (t *term) collecting(ctx context.Context, m *record.Manifest, e record.Even
 		case c.Collector == nil:
 			continue // no heartbeat of it yet: it has nothing
 		}
-		if n := c.Collector.Status.OutboxBatches; n > 0 {
-			what = append(what, fmt.Sprintf("Collector %s has %d batches in its outbox.", c.Name, n))
+		switch st := &c.Collector.Status; {
+		case st.OutboxBatches > 0:
+			what = append(what, fmt.Sprintf("Collector %s has %d batches in its outbox.", c.Name, st.OutboxBatches))
+		case st.OutboxBatches < 0:
+			what = append(what, fmt.Sprintf("Collector %s can't tell what is in its outbox.", c.Name))
+		case st.Waiting > 0:
+			what = append(what, fmt.Sprintf("Collector %s has %d records that its outbox does not take.", c.Name, st.Waiting))
+		case slices.ContainsFunc(st.Conditions, func(c control.Condition) bool { return c.Name == outboxUnwritable }):
+			what = append(what, fmt.Sprintf("Collector %s can't write its outbox.", c.Name))
 		}
 		n, err := t.reads(ctx, c, e.Slug, channels)
 		if err != nil {
@@ -291,8 +321,9 @@ func (t *term) reads(ctx context.Context, c *control.Member, event string, chann
 }
 
 // consuming says what is in the queue or in consumers' hands. The queue must be empty for some time,
-// and each consumer that is heard must have said within that time that it holds nothing.
-func (t *term) consuming(ctx context.Context, f *freezing, members []control.Member) ([]string, error) {
+// and each consumer must have said within that time that it holds nothing. What one holds that is silent
+// is in no queue: it may have lost the store, or be stopped, and keep its batches.
+func (t *term) consuming(ctx context.Context, m *record.Manifest, f *freezing, members []control.Member) ([]string, error) {
 	depth, err := t.cfg.Queue.Depth(ctx, queue.Store)
 	if err != nil {
 		return nil, fmt.Errorf("look into the queue %q: %w", queue.Store, err)
@@ -320,7 +351,12 @@ func (t *term) consuming(ctx context.Context, f *freezing, members []control.Mem
 			since = h.first
 		}
 		switch {
-		case now.Sub(since) >= t.cfg.Silence: // what it had is back in the queue, or will be stored by another
+		case now.Sub(since) >= t.cfg.Silence:
+			// One that has left has given back what it had, and so has one that is dead: force says that it is.
+			if !c.Left && !m.Force {
+				what = append(what, fmt.Sprintf(
+					"Consumer %s is silent and may hold batches: start it, or freeze with force when it is gone for good.", c.Name))
+			}
 		case c.Consumer.Held > 0:
 			what = append(what, fmt.Sprintf("Consumer %s holds %d batches.", c.Name, c.Consumer.Held))
 		case h.at.Before(f.quiet):

@@ -36,6 +36,7 @@ type mortal struct {
 	after bool
 	dead  chan struct{} // or asleep
 	wake  chan struct{}
+	blips bool // it lives on: that step alone fails
 }
 
 func newMortal(m *memory, steps int, after bool) *mortal {
@@ -58,6 +59,9 @@ func (s *mortal) step(c store.Collection, do func(docs map[string]bson.Raw)) err
 	case s.left == 1:
 		last = true
 		s.left = 0
+		if s.blips {
+			s.left = -1
+		}
 		close(s.dead)
 		if !s.after {
 			return errDead

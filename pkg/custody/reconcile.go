@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -33,8 +34,8 @@ type Drift struct {
 // Report is what Reconcile looked at.
 type Report struct {
 	Event string    `json:"event"`
-	From  time.Time `json:"from"`
-	To    time.Time `json:"to"`
+	From  time.Time `json:"from,omitzero"`
+	To    time.Time `json:"to,omitzero"`
 	// Minutes, Hours and Documents were compared, totals among the documents.
 	Minutes   int `json:"minutes"`
 	Hours     int `json:"hours"`
@@ -314,11 +315,27 @@ func show(v bson.RawValue) string {
 		_, b := v.Binary()
 		return strconv.Itoa(len(b)) + " bytes, " + record.Hash(string(b))
 	}
-	text := v.String()
+	text, err := plain(v)
+	if err != nil {
+		text = v.String()
+	}
 	if len(text) > 200 {
 		text = text[:200] + "…"
 	}
 	return text
+}
+
+// plain is a value as JSON, with numbers as they are written.
+func plain(v bson.RawValue) (string, error) {
+	if at, ok := v.DateTimeOK(); ok {
+		return time.UnixMilli(at).UTC().Format(time.RFC3339Nano), nil
+	}
+	doc, err := bson.MarshalExtJSON(bson.D{{Key: "", Value: v}}, false, false)
+	if err != nil {
+		return "", err //nolint:wrapcheck // another form is shown then
+	}
+	text := strings.TrimSuffix(strings.TrimPrefix(string(doc), `{"":`), "}")
+	return text, nil
 }
 
 // sampled is how many minutes of the last day are compared each time, besides the newest.

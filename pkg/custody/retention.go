@@ -80,6 +80,12 @@ func (t *term) lookForDue(ctx context.Context, now time.Time) error {
 				errs = append(errs, fmt.Errorf("event %s: %w", e.Slug, err))
 			}
 		}
+		// And so may one with texts.
+		if !e.TextErased.IsZero() && e.RecordsErased.IsZero() {
+			if err := t.eraseLetterTexts(ctx, e.Slug); err != nil {
+				errs = append(errs, fmt.Errorf("event %s: %w", e.Slug, err))
+			}
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -109,7 +115,7 @@ func (t *term) lookAt(ctx context.Context, e record.Event, now time.Time) error 
 	if t.texts[e.Slug] != nil {
 		return nil
 	}
-	// Texts may come late as long as the event isn't frozen.
+	// Texts may come late as long as the event isn't frozen, and are looked for once more then: see freezeEvent.
 	late := !e.TextErased.IsZero() && e.State != record.EventFrozen && now.Sub(later(e.TextErased, t.swept[e.Slug])) >= day
 	if t.textDue(e) || late {
 		t.texts[e.Slug] = &sweep{event: e.Slug}
@@ -138,12 +144,13 @@ func (t *term) eraseTexts(ctx context.Context, event string, s *sweep) (done boo
 		return change{rec: r, doc: doc}, had
 	}
 	done, err = t.advance(ctx, s, judge, func(ctx context.Context, batch []change) error {
-		docs := make([]store.Doc, len(batch))
+		docs := make([]record.Record, len(batch))
 		for i := range batch {
-			docs[i] = store.Doc{ID: batch[i].rec.ID, Raw: batch[i].doc}
+			docs[i] = batch[i].rec
+			docs[i].Doc = batch[i].doc
 		}
-		if err := t.store.Put(ctx, store.Records, docs); err != nil {
-			return fmt.Errorf("rewrite %d records: %w", len(docs), err)
+		if err := t.rewrite(ctx, event, docs); err != nil {
+			return err
 		}
 		t.c.metrics.texts.Add(float64(len(docs)))
 		return nil
@@ -321,5 +328,32 @@ func (t *term) purge(ctx context.Context, e record.Event) error {
 	if _, err := t.store.Delete(ctx, store.Query{Collection: store.Letters, Event: e.Slug}); err != nil {
 		return fmt.Errorf("delete dead letters: %w", err)
 	}
-	return nil
+	return t.purgeLetters(ctx, e)
+}
+
+// purgeLetters takes an event's records out of the dead letters that are of several events, and drops those
+// that can't be read and are as old as its records were to become: they may be of it.
+func (t *term) purgeLetters(ctx context.Context, e record.Event) error {
+	due := t.cfg.Clock.Now().Add(-time.Duration(e.RecordDays) * day)
+	_, _, err := t.eachLetter(ctx, e.Slug, func(l *record.Letter, records []record.Record) (rest []record.Record, touched bool) {
+		if l.Event != "" {
+			return records, false
+		}
+		if records == nil {
+			touched = len(l.Body) > 0 && !l.Time.Before(e.Start) && !l.Time.After(due)
+			if touched {
+				l.Body = nil
+			}
+			return nil, touched
+		}
+		for _, r := range records {
+			if r.Event == e.Slug {
+				touched = true
+				continue
+			}
+			rest = append(rest, r)
+		}
+		return rest, touched
+	})
+	return err
 }

@@ -162,7 +162,7 @@ type ManifestVersion struct {
 	Cause     string    `bson:"cause"     json:"cause"`
 	Sum       string    `bson:"sum"       json:"sum"`
 	Signature string    `bson:"signature" json:"signature"`
-	Signed    time.Time `bson:"signed"    json:"signed"`
+	Signed    time.Time `bson:"signed"    json:"signed,omitzero"`
 }
 
 // Drain is one document of the collection drains: an operator wants a collector to be left without
