@@ -294,6 +294,17 @@ func TestHelixFaults(t *testing.T) {
 		t.Errorf("a request that hangs was answered: %s", res.Status)
 	}
 	ask(sim.Faults{}, func(r *helix.UsersResponse, err error) bool { return err == nil && len(r.Data.Users) == 1 })
+	ask(sim.Faults{HelixEmpty: 1}, func(r *helix.UsersResponse, err error) bool { return err == nil && len(r.Data.Users) == 1 })
+	streams := &helix.StreamsParams{UserLogins: s.Logins()}
+	if got, err := c.GetStreams(streams); err != nil || got.StatusCode != http.StatusOK || len(got.Data.Streams) != 0 {
+		t.Errorf("%+v, %v; want an empty list", got, err)
+	}
+	if err := s.SetFaults(sim.Faults{}); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := c.GetStreams(streams); err != nil || len(got.Data.Streams) != 1 {
+		t.Errorf("%+v, %v; want the stream again", got, err)
+	}
 }
 
 func get(t *testing.T, address string, status int) (string, http.Header) {
@@ -347,11 +358,12 @@ func TestControl(t *testing.T) {
 	if err := json.Unmarshal([]byte(b), &clk); err != nil || clk.Speed != 1 || clk.Now.IsZero() {
 		t.Errorf("clock %s, %v", b, err)
 	}
-	for _, bad := range []string{"", "{", `{}`, `{"do":"dance"}`, `{"doo":"drop"}`, `{"do":"rename","login":"nobody","to":"x"}`, `{"faults":{"duplicate":7}}`} {
+	for _, bad := range []string{"", "{", `{}`, `{"do":"dance"}`, `{"doo":"drop"}`, `{"do":"rename","login":"nobody","to":"x"}`, `{"do":"mute","login":"nobody"}`, `{"do":"unmute"}`, `{"faults":{"duplicate":7}}`} {
 		do(t, http.MethodPost, base+"fault", bad, http.StatusBadRequest)
 	}
 	for _, good := range []string{
-		`{"faults":{"duplicate":0.5,"reconnect_every":"1h"}}`, `{"do":"freeze","nick":"justinfan"}`, `{"do":"thaw"}`, `{"do":"offline","login":"` + name + `"}`,
+		`{"faults":{"duplicate":0.5,"reconnect_every":"1h"}}`, `{"do":"freeze","nick":"justinfan"}`, `{"do":"thaw"}`, `{"do":"mute","login":"` + name + `","most":1}`,
+		`{"do":"unmute","login":"` + name + `"}`, `{"do":"offline","login":"` + name + `"}`,
 		`{"do":"live","login":"` + name + `"}`, `{"do":"expire-tokens"}`, `{"do":"rename","login":"` + name + `","to":"renamed_sim"}`,
 	} {
 		do(t, http.MethodPost, base+"fault", good, http.StatusOK)

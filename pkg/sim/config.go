@@ -135,6 +135,8 @@ type Faults struct {
 	Helix5xx  float64 `json:"helix_5xx,omitempty"`
 	HelixOdd  float64 `json:"helix_odd,omitempty"`
 	HelixHang float64 `json:"helix_hang,omitempty"`
+	// HelixEmpty is that of Get Streams being answered 200 with a list of nobody, whoever is live.
+	HelixEmpty float64 `json:"helix_empty,omitempty"`
 }
 
 // Duration is a time.Duration that is text ("90s") in JSON.
@@ -165,12 +167,13 @@ func (f Faults) validate() error {
 		{"helix_5xx", f.Helix5xx},
 		{"helix_odd", f.HelixOdd},
 		{"helix_hang", f.HelixHang},
+		{"helix_empty", f.HelixEmpty},
 	} {
 		if !(p.p >= 0 && p.p <= 1) {
 			return fmt.Errorf("fault %s is %v: use a probability from 0 to 1", p.name, p.p)
 		}
 	}
-	if sum := f.Helix429 + f.Helix5xx + f.HelixOdd + f.HelixHang; sum > 1 {
+	if sum := f.Helix429 + f.Helix5xx + f.HelixOdd + f.HelixHang + f.HelixEmpty; sum > 1 {
 		return fmt.Errorf("the Helix faults add up to %v: use probabilities of at most 1 in all", sum)
 	}
 	if f.ReconnectEvery < 0 {

@@ -313,6 +313,9 @@ func (s *Sim) helixGet(ctx context.Context, endpoint string, get func(url.Values
 			case <-ctx.Done():
 			}
 			panic(http.ErrAbortHandler) // the connection ends without an answer
+		case endpoint == "streams" && p < f.Helix429+f.Helix5xx+f.HelixOdd+f.HelixHang+f.HelixEmpty:
+			s.answer(w, endpoint, http.StatusOK, streamsPage{Data: []stream{}})
+			return
 		}
 		a := get(r.URL.Query(), r)
 		if a.status != http.StatusOK {
@@ -343,6 +346,11 @@ type stream struct {
 
 type pagination struct {
 	Cursor string `json:"cursor,omitempty"`
+}
+
+type streamsPage struct {
+	Data       []stream   `json:"data"`
+	Pagination pagination `json:"pagination"`
 }
 
 // streams is Get Streams: live channels only, by viewers, in pages.
@@ -407,10 +415,7 @@ func (s *Sim) streams(q url.Values, _ *http.Request) helixAnswer {
 		data = data[:first]
 		page.Cursor = base64.RawURLEncoding.EncodeToString([]byte("from:" + strconv.Itoa(from+first)))
 	}
-	return helixAnswer{status: http.StatusOK, body: struct {
-		Data       []stream   `json:"data"`
-		Pagination pagination `json:"pagination"`
-	}{data, page}}
+	return helixAnswer{status: http.StatusOK, body: streamsPage{data, page}}
 }
 
 // lookup finds channels, each once; unknown ones are left out. Sim.mu is held.
@@ -553,12 +558,15 @@ func (s *Sim) simClock(w http.ResponseWriter, _ *http.Request) {
 
 // Status is what GET /sim/status tells.
 type Status struct {
-	Now         time.Time `json:"now"`
-	Begun       bool      `json:"begun"`
-	Done        bool      `json:"done"`
-	Sent        int64     `json:"sent"`
-	Totals      Counts    `json:"totals"`
-	Connections int       `json:"connections"`
+	Now   time.Time `json:"now"`
+	Begun bool      `json:"begun"`
+	Done  bool      `json:"done"`
+	Sent  int64     `json:"sent"`
+	// Withheld is how many messages, none of which the ledger has, would have been sent if Mute had
+	// not silenced them for everyone who had joined.
+	Withheld    int64  `json:"withheld"`
+	Totals      Counts `json:"totals"`
+	Connections int    `json:"connections"`
 	// Joined is how many channels somebody is in, Joins how many memberships there are.
 	Joined   int `json:"joined"`
 	Joins    int `json:"joins"`
@@ -574,7 +582,7 @@ func (s *Sim) Status() Status {
 	st := Status{Now: s.cfg.Clock.Now().UTC(), Begun: isClosed(s.begin), Done: isClosed(s.done), Totals: s.Totals()}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st.Sent, st.Connections, st.Channels, st.Faults = s.sent, len(s.conns), len(s.model.channels), s.faults
+	st.Sent, st.Withheld, st.Connections, st.Channels, st.Faults = s.sent, s.withheld, len(s.conns), len(s.model.channels), s.faults
 	for _, ch := range s.model.channels {
 		if ch.live {
 			st.Live++
@@ -609,6 +617,7 @@ func (s *Sim) simFault(w http.ResponseWriter, r *http.Request) {
 		Nick   string  `json:"nick"`
 		Login  string  `json:"login"`
 		To     string  `json:"to"`
+		Most   int     `json:"most"`
 		Faults *Faults `json:"faults"`
 	}
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, controlBody))
@@ -631,6 +640,10 @@ func (s *Sim) simFault(w http.ResponseWriter, r *http.Request) {
 		n = s.Freeze(ask.Nick)
 	case "thaw":
 		s.Thaw()
+	case "mute":
+		n, err = s.Mute(ask.Login, ask.Nick, ask.Most)
+	case "unmute":
+		err = s.Unmute(ask.Login)
 	case "rename":
 		err = s.RenameChannel(ask.Login, ask.To)
 	case "live", "offline":
@@ -638,7 +651,7 @@ func (s *Sim) simFault(w http.ResponseWriter, r *http.Request) {
 	case "expire-tokens":
 		s.ExpireTokens()
 	default:
-		err = fmt.Errorf("%q can't be done: use drop, reconnect, freeze, thaw, rename, live, offline or expire-tokens", ask.Do)
+		err = fmt.Errorf("%q can't be done: use drop, reconnect, freeze, thaw, mute, unmute, rename, live, offline or expire-tokens", ask.Do)
 	}
 	if err == nil && ask.Faults != nil {
 		err = s.SetFaults(*ask.Faults)

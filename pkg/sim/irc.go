@@ -39,7 +39,8 @@ type conn struct {
 	wantTags   bool
 	commands   bool
 	joined     map[*channel]struct{}
-	touched    bool // has lines that its writer was not told of
+	muted      map[*channel]struct{} // of those joined
+	touched    bool                  // has lines that its writer was not told of
 
 	mu      sync.Mutex
 	wake    *sync.Cond
@@ -389,6 +390,7 @@ func (s *Sim) part(c *conn, list string) {
 
 func (s *Sim) partLocked(c *conn, ch *channel) {
 	delete(c.joined, ch)
+	delete(c.muted, ch)
 	for i, m := range ch.members {
 		if m == c {
 			last := len(ch.members) - 1
@@ -451,7 +453,7 @@ func (s *Sim) accept(ctx context.Context) error {
 			return err
 		}
 		c := &conn{
-			s: s, net: nc, log: s.log.With("client", nc.RemoteAddr().String()), joined: map[*channel]struct{}{},
+			s: s, net: nc, log: s.log.With("client", nc.RemoteAddr().String()), joined: map[*channel]struct{}{}, muted: map[*channel]struct{}{},
 		}
 		c.wake = sync.NewCond(&c.mu)
 		s.mu.Lock()

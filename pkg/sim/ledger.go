@@ -14,7 +14,7 @@ import (
 
 // Entry is one line of a ledger: a message that was sent to someone who had joined. This simulator
 // writes one for each message (PRIVMSG) that it queued for at least one connection that had been
-// sent the echo of its JOIN and was neither frozen nor closed at that moment: one line however many
+// sent the echo of its JOIN and was neither frozen, muted in the channel nor closed at that moment: one line however many
 // connections got it and however often. What a connection that is cut off for not reading had not
 // yet taken is in the ledger all the same.
 //

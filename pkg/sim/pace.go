@@ -294,9 +294,13 @@ func (s *Sim) release(now time.Time, all bool) {
 
 // deliver queues a line for all that are in the channel, and accounts for it if somebody took it.
 func (s *Sim) deliver(ch *channel, l *line, account bool) {
-	taken := false
+	taken, withheld := false, false
 	for _, c := range ch.members {
 		if !l.message && !c.commands {
+			continue
+		}
+		if _, muted := c.muted[ch]; muted {
+			withheld = true
 			continue
 		}
 		b := l.b
@@ -311,6 +315,9 @@ func (s *Sim) deliver(ch *channel, l *line, account bool) {
 			c.touched = true
 			s.touched = append(s.touched, c)
 		}
+	}
+	if withheld && !taken && account && l.message {
+		s.withheld++
 	}
 	if !taken || !account {
 		return

@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -51,6 +52,7 @@ type Sim struct {
 	accounts map[string]*account
 	counts   counts
 	sent     int64
+	withheld int64 // by Mute, from everyone who had joined
 	delayed  []delayed
 	touched  []*conn
 	err      error // of the ledger
@@ -411,6 +413,45 @@ func (c *conn) setFrozen(on bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.frozen = on && !c.closing
+}
+
+// Mute stops sending a channel to connections that are in it, without a word to them: they stay
+// joined, and all else goes on. It takes those whose nick starts with the prefix, at most so many of
+// them (0: all), and returns how many. It lasts until they part, or Unmute; connections that join later
+// are not muted. Messages that nobody else gets are not in the ledger: Status.Withheld counts them.
+func (s *Sim) Mute(login, nick string, most int) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ch, err := s.find(login)
+	if err != nil {
+		return 0, err
+	}
+	if most < 0 {
+		return 0, fmt.Errorf("simulator: mute %s for at most %d connections: use 0 (all) or more", login, most)
+	}
+	n := 0
+	for _, c := range ch.members {
+		if !strings.HasPrefix(c.nick, nick) || most > 0 && n == most {
+			continue
+		}
+		c.muted[ch] = struct{}{}
+		n++
+	}
+	return n, nil
+}
+
+// Unmute ends every Mute of a channel.
+func (s *Sim) Unmute(login string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ch, err := s.find(login)
+	if err != nil {
+		return err
+	}
+	for _, c := range ch.members {
+		delete(c.muted, ch)
+	}
+	return nil
 }
 
 func (s *Sim) find(login string) (*channel, error) {

@@ -808,6 +808,66 @@ func TestConnectionFaults(t *testing.T) {
 	login(t, s, "justinfan33").until("RECONNECT")
 }
 
+// Twitch stops sending one channel to a connection, which stays joined and is sent all else.
+func TestMute(t *testing.T) {
+	t.Parallel()
+	var b bytes.Buffer
+	s := start(t, sim.Config{Channels: 2, Rate: 500, Burst: 1, Ledger: &b})
+	quiet, other := s.Logins()[0], s.Logins()[1]
+	a, c := login(t, s, "justinfan11"), login(t, s, "justinfan22")
+	a.join(quiet, other)
+	s.Begin()
+	a.until("PRIVMSG #" + quiet)
+	if n, err := s.Mute(quiet, "justinfan2", 0); n != 0 || err != nil {
+		t.Errorf("muted %d that are not in the channel, %v", n, err)
+	}
+	if n, err := s.Mute(quiet, "", 1); n != 1 || err != nil {
+		t.Fatalf("muted %d, %v", n, err)
+	}
+	a.sync()
+	eventually(t, "messages are withheld", func() bool { return s.Status().Withheld > 20 })
+	a.until("PRIVMSG #" + other)
+	for _, l := range a.sync() {
+		if strings.Contains(l, "#"+quiet) {
+			t.Fatalf("sent to a muted connection: %s", l)
+		}
+	}
+	c.join(quiet) // and is not muted
+	withheld := s.Status().Withheld
+	for range 20 {
+		c.until("PRIVMSG #" + quiet)
+	}
+	if now := s.Status().Withheld; now != withheld {
+		t.Errorf("%d messages that one connection got count as withheld", now-withheld)
+	}
+	if err := s.Unmute(quiet); err != nil {
+		t.Fatal(err)
+	}
+	a.until("PRIVMSG #" + quiet)
+	if n, err := s.Mute(quiet, "", 0); n != 2 || err != nil {
+		t.Errorf("muted %d, %v", n, err)
+	}
+	a.send("PART #" + quiet)
+	a.until("PART #" + quiet)
+	a.join(quiet) // ends it
+	a.until("PRIVMSG #" + quiet)
+	for _, bad := range []func() error{
+		func() error { _, err := s.Mute("nobody", "", 0); return err },
+		func() error { _, err := s.Mute(quiet, "", -1); return err },
+		func() error { return s.Unmute("nobody") },
+	} {
+		if bad() == nil {
+			t.Error("what can't be was taken")
+		}
+	}
+	if err := s.End(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := int64(len(ledgerOf(t, b.Bytes()))); got != s.Sent() {
+		t.Errorf("the ledger has %d messages of %d", got, s.Sent())
+	}
+}
+
 func TestSlowReader(t *testing.T) {
 	t.Parallel()
 	s := start(t, sim.Config{Channels: 1, Rate: 50_000, Burst: 1, Limits: sim.Limits{WriteBuffer: 256 << 10}})
