@@ -18,7 +18,7 @@ import (
 const freezePatience = 10 * time.Minute
 
 type freezeInput struct {
-	Slug string `path:"slug" maxLength:"64" pattern:"^[a-z0-9-]+$" doc:"The event"`
+	Slug string `path:"slug" maxLength:"64" pattern:"^[a-z0-9-]+$" patternDescription:"lower-case letters, digits and dashes" doc:"The event"`
 	Body control.NewFreeze
 }
 
@@ -82,6 +82,9 @@ func (m *Master) freeze(ctx context.Context, slug string, in control.NewFreeze) 
 	}
 }
 
+// cancelFreeze deletes a manifest that waits. Custody may be about to freeze the event all the same: it
+// looks whether the manifest is there after it has read the event. So the event is touched after that is
+// gone: either custody's change of the event fails, or ours does, and the manifest is put back.
 func (m *Master) cancelFreeze(ctx context.Context, slug string) error {
 	e, err := m.event(ctx, slug)
 	if err != nil {
@@ -97,11 +100,34 @@ func (m *Master) cancelFreeze(ctx context.Context, slug string) error {
 			return fmt.Errorf("cancel the freezing of event %s: %w", slug, err)
 		}
 		if deleted {
-			m.log.Info("the freezing was cancelled", "event", slug)
-			return nil
+			e, err := m.touchEvent(ctx, slug)
+			if err != nil {
+				return fmt.Errorf("cancel the freezing of event %s: %w", slug, err)
+			}
+			if e.State != record.EventFrozen {
+				m.log.Info("the freezing was cancelled", "event", slug)
+				return nil
+			}
+			if f, err = m.freeze(ctx, slug, control.NewFreeze{Force: f.Force}); err != nil {
+				return fmt.Errorf("put back the manifest of event %s, which is frozen already: %w", slug, err)
+			}
 		}
 	}
 	return conflict("event %s is frozen already (%s): that can't be taken back", slug, f.State)
+}
+
+// touchEvent gives an event that is not frozen its next revision, and returns it as it is then.
+func (m *Master) touchEvent(ctx context.Context, slug string) (record.Event, error) {
+	for {
+		e, err := m.event(ctx, slug)
+		if err != nil || e.State == record.EventFrozen {
+			return e, err
+		}
+		e.Rev++
+		if err := m.setDoc(ctx, store.Events, e.Rev-1, slug, e); !errors.Is(err, store.ErrConflict) {
+			return e, err
+		}
+	}
 }
 
 // notFreezing refuses what would collect an event again that is to be frozen.
@@ -128,7 +154,9 @@ func (m *Master) keepManifests(ctx context.Context) []control.Condition {
 		return failingCondition("manifests-unread", err, "Manifests can't be read, and none is signed.")
 	}
 	var conditions []control.Condition
+	have := map[string]struct{}{}
 	for _, f := range list {
+		have[f.Event] = struct{}{}
 		switch f.State {
 		case record.FreezeUnsigned:
 			if err := m.signManifest(ctx, f); err != nil {
@@ -143,6 +171,18 @@ func (m *Master) keepManifests(ctx context.Context) []control.Condition {
 					Detail: fmt.Sprintf("The event was to be frozen more than %v ago. %s", freezePatience, waitingFor(f)),
 				})
 			}
+		}
+	}
+	events, err := find[record.Event](ctx, m.cfg.Store, store.Query{Collection: store.Events})
+	if err != nil {
+		return append(conditions, failingCondition("manifests-unread", err, "Events can't be read, and it is not known which are frozen.")...)
+	}
+	for _, e := range events {
+		if _, ok := have[e.Slug]; !ok && e.State == record.EventFrozen {
+			conditions = append(conditions, control.Condition{
+				Name: "manifest-missing", Subject: e.Slug,
+				Detail: fmt.Sprintf("The event is frozen and has no manifest: have one made with tungstene event freeze %s.", e.Slug),
+			})
 		}
 	}
 	return conditions
