@@ -534,27 +534,25 @@ func TestForgetCrashes(t *testing.T) {
 // TestForgetBlips: whichever step fails once, the same custody finishes.
 func TestForgetBlips(t *testing.T) {
 	t.Parallel()
-	for _, after := range []bool{false, true} {
-		for n, failed := 1, true; failed && !t.Failed(); n++ {
-			inBubble(t, func(w *world) {
-				w.fill()
-				w.settled()
-				w.forget(anna, annaName)
-				s := newMortal(w.store.memory, n, after)
-				s.blips = true
-				w.custody(s, "c")
-				w.until("she is forgotten", func() bool { return w.forgotten(anna) })
-				select {
-				case <-s.dead:
-				default:
-					failed = false
-				}
-				w.checkForgotten()
-				if w.tb.Failed() {
-					w.tb.Logf("step %d failed, after=%v", n, after)
-				}
-			})
-		}
+	for n, failed := 1, true; failed && !t.Failed(); n++ {
+		inBubble(t, func(w *world) {
+			w.fill()
+			w.settled()
+			w.forget(anna, annaName)
+			s := newMortal(w.store.memory, n, n%2 == 0)
+			s.blips = true
+			w.custody(s, "c")
+			w.until("she is forgotten", func() bool { return w.forgotten(anna) })
+			select {
+			case <-s.dead:
+			default:
+				failed = false
+			}
+			w.checkForgotten()
+			if w.tb.Failed() {
+				w.tb.Logf("step %d failed", n)
+			}
+		})
 	}
 }
 
@@ -630,49 +628,47 @@ func TestErrorsNameNobody(t *testing.T) {
 	})
 }
 
-// stops runs a scenario once for every step at which a custody can be stopped, lets another finish it and
-// what meanwhile asks for, and wakes the first.
-func stops(t *testing.T, prepare func(w *world), first func(w *world) bool, meanwhile func(w *world), done func(w *world) bool, check func(w *world)) {
+// stops runs a scenario once for every step before which a custody can be stopped, lets another finish
+// it and what meanwhile asks for, and wakes the first. To be stopped after a step is to be stopped before the next.
+func stops(
+	t *testing.T, prepare func(w *world), first func(w *world) bool,
+	meanwhile func(w *world), done func(w *world) bool, check func(w *world),
+) {
 	t.Helper()
-	for _, after := range []bool{false, true} {
-		t.Run(fmt.Sprintf("after=%v", after), func(t *testing.T) {
-			t.Parallel()
-			for n, asleep := 1, true; asleep && !t.Failed(); n++ {
-				inBubble(t, func(w *world) {
-					prepare(w)
-					s := newMortal(w.store.memory, n, after)
-					s.wake = make(chan struct{})
-					w.custody(s, "c")
-					w.until("it sleeps or is done with the first", func() bool {
-						select {
-						case <-s.dead:
-							return true
-						default:
-							return first(w)
-						}
-					})
-					select {
-					case <-s.dead:
-					default:
-						asleep = false
-					}
-					w.custody(w.store, "d")
-					meanwhile(w)
-					w.until("it is done", func() bool { return done(w) })
-					close(s.wake)
-					time.Sleep(10 * time.Second)
-					w.settled()
-					w.until("it is done", func() bool { return done(w) })
-					check(w)
-					if w.tb.Failed() {
-						w.tb.Logf("stopped at step %d", n)
-					}
-				})
-				if n > 5000 {
-					t.Fatal("it never comes to an end")
+	for n, asleep := 1, true; asleep && !t.Failed(); n++ {
+		inBubble(t, func(w *world) {
+			prepare(w)
+			s := newMortal(w.store.memory, n, false)
+			s.wake = make(chan struct{})
+			w.custody(s, "c")
+			w.until("it sleeps or is done with the first", func() bool {
+				select {
+				case <-s.dead:
+					return true
+				default:
+					return first(w)
 				}
+			})
+			select {
+			case <-s.dead:
+			default:
+				asleep = false
+			}
+			w.custody(w.store, "d")
+			meanwhile(w)
+			w.until("it is done", func() bool { return done(w) })
+			close(s.wake)
+			time.Sleep(10 * time.Second)
+			w.settled()
+			w.until("it is done", func() bool { return done(w) })
+			check(w)
+			if w.tb.Failed() {
+				w.tb.Logf("stopped at step %d", n)
 			}
 		})
+		if n > 5000 {
+			t.Fatal("it never comes to an end")
+		}
 	}
 }
 
@@ -1159,7 +1155,7 @@ func TestDriftIsFoundAndMended(t *testing.T) {
 		rep, err := custody.Reconcile(w.ctx, w.store, event, w.end.Add(-time.Minute), time.Time{}, func(d custody.Drift) {
 			drifts = append(drifts, fmt.Sprintf("%s %s %s: %s, want %s", d.Collection, d.Channel, d.Field, d.Have, d.Want))
 		})
-		if err != nil || rep.Drifts < 2 || !slices.Contains(drifts, `minutes 1 messages: {"$numberLong":"77"}, want {"$numberLong":"1"}`) {
+		if err != nil || rep.Drifts < 2 || !slices.Contains(drifts, `minutes 1 messages: 77, want 1`) {
 			w.tb.Errorf("%+v, %v: %q", rep, err, drifts)
 		}
 		w.until("it is a condition", func() bool { return w.raised(custody.CondDrift) })
