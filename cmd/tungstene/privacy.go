@@ -138,6 +138,7 @@ func orDash(s string) string {
 type forgetCmd struct {
 	Person forgetPersonCmd `cmd:"" default:"withargs" help:"Erase people."`
 	List   forgetListCmd   `cmd:"" help:"List whom an event has forgotten, by their pseudonyms."`
+	Again  forgetAgainCmd  `cmd:"" help:"After a restore of the database: erase once more everybody whom an event has forgotten."`
 }
 
 func (forgetCmd) Help() string {
@@ -146,7 +147,8 @@ func (forgetCmd) Help() string {
 Examples:
   tungstene forget --event zevent-2026 --chatter somebody --wait
   tungstene forget --all-events --chatter 44322889
-  tungstene forget list --event zevent-2026`
+  tungstene forget list --event zevent-2026
+  tungstene forget again --event zevent-2026`
 }
 
 type forgetPersonCmd struct {
@@ -256,6 +258,26 @@ func (c *forgetListCmd) Run(ctx context.Context, env app.Env) error {
 				}
 			})
 		})
+}
+
+type forgetAgainCmd struct {
+	operator
+	Event string `help:"The event's slug." required:""`
+}
+
+func (forgetAgainCmd) Help() string {
+	return `A restored database may have the records of people and tombstones that say that they are erased. This takes the tombstones that are kept beside the keys, and has all of them erased again. "forget list" tells how far that is.
+
+Example:
+  tungstene forget again --event zevent-2026`
+}
+
+func (c *forgetAgainCmd) Run(ctx context.Context, env app.Env) error {
+	return with(&c.operator, env.Stdout, func(m *control.Client) (control.ForgottenAgain, error) {
+		return m.ForgetAgain(ctx, c.Event)
+	}, func(w io.Writer, r control.ForgottenAgain) {
+		fmt.Fprintf(w, "%s: %d tombstones are pending; see: tungstene forget list --event %s\n", r.Event, r.Tombstones, r.Event)
+	})
 }
 
 type eventDestroyKeyCmd struct {

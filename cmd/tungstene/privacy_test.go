@@ -107,6 +107,12 @@ func TestPrivacyCommands(t *testing.T) {
 		t.Errorf("the list of tombstones names a person: %s", out)
 	}
 
+	do(app.ExitOK, "tombstones are pending", "forget", "again", "--event", "one")
+	if out := do(app.ExitOK, record.TombstonePending, "forget", "list", "--event", "one"); strings.Contains(out, record.TombstoneDone) {
+		t.Errorf("not everybody is forgotten again: %s", out)
+	}
+	do(app.ExitFailed, "there is no event two", "forget", "again", "--event", "two")
+
 	do(app.ExitFailed, "event one is draft: only an ended event can be frozen", "event", "freeze", "one")
 	do(app.ExitFailed, "event one is draft: only the key of an ended or frozen event", "event", "destroy-key", "one", "--yes")
 	put(store.Events, "one", record.Event{

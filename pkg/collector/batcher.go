@@ -41,7 +41,7 @@ type batcher struct {
 	taken    int  // how many those are
 	// came is when the first of waiting was added, began the same of what was taken.
 	came, began time.Time
-	refused  bool // a record was not taken: nothing after it may be called covered
+	refused     bool // a record was not taken: nothing after it may be called covered
 
 	failing  time.Time // since when the outbox refuses writes; zero when it doesn't
 	failure  error

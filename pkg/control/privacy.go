@@ -58,13 +58,20 @@ type NewForget struct {
 // Forgotten is what became of the wish to erase one person.
 type Forgotten struct {
 	Person Person `json:"person"`
-	// Tombstones are those that were written, one an event, and one more where the person's display
-	// name is another word than the login.
+	// Tombstones are those that were written: one an event; one more for the login, as what a streamer
+	// is in deleted messages; and one more where the display name is another word than the login.
 	Tombstones []record.Tombstone `json:"tombstones"`
 	// Skipped are events of which nobody can be erased, because their key was destroyed.
 	Skipped []string `json:"skipped,omitempty"`
 	// Warnings say what could not be made sure, in sentences.
 	Warnings []string `json:"warnings,omitempty"`
+}
+
+// ForgottenAgain is what became of the wish to erase once more whom an event has forgotten.
+type ForgottenAgain struct {
+	Event string `json:"event"`
+	// Tombstones is how many are pending now.
+	Tombstones int `json:"tombstones"`
 }
 
 // KeyDestroyed is what became of destroying an event's pseudonym key.
@@ -98,6 +105,11 @@ func (c *Client) RemoveOptOut(ctx context.Context, persons []string) (OptOut, er
 // Forget has people erased. It answers at once; Tombstones tells how far the erasing is.
 func (c *Client) Forget(ctx context.Context, in NewForget) ([]Forgotten, error) {
 	return answerOf[[]Forgotten](ctx, c, http.MethodPost, "/v1/forget", in, "forget")
+}
+
+// ForgetAgain has everybody erased once more whom an event has forgotten: after a restore.
+func (c *Client) ForgetAgain(ctx context.Context, slug string) (ForgottenAgain, error) {
+	return answerOf[ForgottenAgain](ctx, c, http.MethodPost, eventPath(slug, "forget-again"), nil, "forget again in event %s", slug)
 }
 
 // Tombstones lists whom an event has forgotten, by their pseudonyms.

@@ -438,14 +438,39 @@ func (m *Master) forgetIn(ctx context.Context, event string, list []control.Forg
 
 // pseudonymsOf are a person's tombstones. One whose id is not known is found by name alone, and has
 // it in the place of both. The display name has one of its own where it is another word, because
-// mentions are made with it.
+// mentions are made with it. And the login has one as what a streamer of the event is, or becomes,
+// where Twitch gives no id: in deleted messages.
 func pseudonymsOf(names *record.Pseudonyms, p control.Person) []Pseudonym {
 	list := []Pseudonym{{User: cmp.Or(names.User(p.ID), names.Name(p.Login)), Name: names.Name(p.Login)}}
+	if p.Login != "" {
+		streamer := names.User("login:" + p.Login)
+		list = append(list, Pseudonym{User: streamer, Name: streamer})
+	}
 	if p.Name != "" {
 		list = append(list, Pseudonym{User: names.Name(p.Name), Name: names.Name(p.Name)})
 	}
 	return list
 }
+
+// veiled is an error about a tombstone. What caused it may name its id, which is a pseudonym, and so
+// is not in the text.
+type veiled struct {
+	event string
+	cause error
+}
+
+func (e *veiled) Error() string {
+	why := "the store refuses it"
+	switch {
+	case errors.Is(e.cause, context.DeadlineExceeded):
+		why = "the store does not answer in time"
+	case errors.Is(e.cause, context.Canceled):
+		why = "interrupted"
+	}
+	return fmt.Sprintf("a tombstone of event %s can't be read or written: %s; see its log", e.event, why)
+}
+
+func (e *veiled) Unwrap() error { return e.cause }
 
 // bury writes a tombstone that is not there yet. One that is done becomes pending again when asked
 // to.
@@ -457,10 +482,10 @@ func (m *Master) bury(ctx context.Context, event string, p Pseudonym, again bool
 		switch {
 		case err == nil:
 			if err := bson.Unmarshal(raw, &t); err != nil {
-				return t, fmt.Errorf("decode a tombstone of event %s: %w", event, err)
+				return t, &veiled{event, err}
 			}
 		case !errors.Is(err, store.ErrNotFound):
-			return t, fmt.Errorf("tombstone of event %s: %w", event, err)
+			return t, &veiled{event, err}
 		}
 		next := t
 		switch {
@@ -479,11 +504,40 @@ func (m *Master) bury(ctx context.Context, event string, p Pseudonym, again bool
 			next.Finished, next.Remains = time.Time{}, ""
 		}
 		err = m.setDoc(ctx, store.Tombstones, t.Rev, id, next)
-		if errors.Is(err, store.ErrConflict) {
-			continue
+		switch {
+		case errors.Is(err, store.ErrConflict):
+		case err != nil:
+			return t, &veiled{event, err}
+		default:
+			return next, nil
 		}
-		return next, err
 	}
+}
+
+// forgetAgain has everybody erased once more whom an event has forgotten, for a database that came back
+// from a backup with tombstones that say done, and records from before.
+func (m *Master) forgetAgain(ctx context.Context, event string) (control.ForgottenAgain, error) {
+	out := control.ForgottenAgain{Event: event}
+	if _, err := m.event(ctx, event); err != nil {
+		return out, err
+	}
+	if err := m.keepTombstonesOf(ctx, event); err != nil {
+		return out, err
+	}
+	stones, err := m.tombstones(ctx, event)
+	if err != nil {
+		return out, err
+	}
+	now := record.Millis(m.cfg.Clock.Now())
+	for _, t := range stones {
+		if _, err := m.bury(ctx, event, Pseudonym{User: t.User, Name: t.Name, Asked: now}, true); err != nil {
+			return out, err
+		}
+		out.Tombstones++
+	}
+	m.log.Info("everybody who was forgotten is to be forgotten again", "event", event, "tombstones", out.Tombstones)
+	m.nudge(m.wake)
+	return out, nil
 }
 
 // keepPrivacy does what a leader owes to people and to frozen events, until the term ends.
@@ -570,20 +624,29 @@ func (m *Master) keepTombstonesOf(ctx context.Context, event string) error {
 		return err
 	}
 	written := make(map[Pseudonym]bool, len(stored))
-	users := make(map[string]bool, len(stored))
+	revs := make(map[string]int64, len(stored))
 	for _, t := range stored {
 		written[Pseudonym{User: t.User, Name: t.Name}] = true
-		users[t.User] = true
+		revs[t.ID] = t.Rev
 	}
 	missing := 0
 	for _, p := range saved {
-		if !users[p.User] {
-			if _, err := m.bury(ctx, event, p, false); err != nil {
-				return err
-			}
+		if key := (Pseudonym{User: p.User, Name: p.Name}); written[key] {
+			delete(written, key)
+			continue
+		}
+		t, err := m.bury(ctx, event, p, false)
+		if err == nil && p.Name != "" && t.Name != p.Name {
+			// It has another name in the store: this one has a tombstone of its own.
+			t, err = m.bury(ctx, event, Pseudonym{User: p.Name, Name: p.Name, Asked: p.Asked}, false)
+		}
+		if err != nil {
+			return err
+		}
+		if t.Rev != revs[t.ID] {
+			revs[t.ID] = t.Rev
 			missing++
 		}
-		delete(written, Pseudonym{User: p.User, Name: p.Name})
 	}
 	if missing > 0 {
 		m.log.Warn("tombstones were missing in the store, as after a restore: they are written again", "event", event, "people", missing)
@@ -675,6 +738,10 @@ func (m *Master) privacyRoutes() {
 	serve(m, operation("forget", post, "/v1/forget", "Erase people, of one event or of all", roleOperator, http.StatusNotFound, http.StatusConflict),
 		func(ctx context.Context, in *struct{ Body control.NewForget }) ([]control.Forgotten, error) {
 			return m.forgetPeople(ctx, in.Body)
+		})
+	serve(m, operation("forget-again", post, "/v1/events/{slug}/forget-again", "Erase once more, after a restore, everybody whom an event has forgotten", roleOperator, http.StatusNotFound),
+		func(ctx context.Context, in *slugInput) (control.ForgottenAgain, error) {
+			return m.forgetAgain(ctx, in.Slug)
 		})
 	serve(m, operation("list-tombstones", get, "/v1/events/{slug}/tombstones", "List whom an event has forgotten, by pseudonyms", roleOperator, http.StatusNotFound),
 		func(ctx context.Context, in *slugInput) ([]record.Tombstone, error) {

@@ -2,6 +2,7 @@ package master_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/hex"
 	"fmt"
 	"log/slog"
@@ -204,7 +205,7 @@ func TestForget(t *testing.T) {
 
 		list, err := w.op.Forget(w.ctx, control.NewForget{Persons: persons("login5"), Event: "one"})
 		w.must(err)
-		if len(list) != 1 || len(list[0].Tombstones) != 1 || len(list[0].Warnings) != 0 {
+		if len(list) != 1 || len(list[0].Tombstones) != 2 || len(list[0].Warnings) != 0 {
 			t.Fatalf("forgotten: %+v", list)
 		}
 		stone := list[0].Tombstones[0]
@@ -212,8 +213,11 @@ func TestForget(t *testing.T) {
 			stone.State != record.TombstonePending || stone.Event != "one" || stone.Rev != 1 {
 			t.Errorf("the tombstone is %+v", stone)
 		}
+		if s := list[0].Tombstones[1]; s.User != one.User("login:login5") || s.Name != s.User {
+			t.Errorf("a streamer's deleted messages: %+v", s)
+		}
 		w.sleep(3 * time.Second)
-		if got := w.excludedAt("c0", "one"); !slices.Equal(got, sorted(one.User("1005"), one.Name("login5"))) {
+		if got := w.excludedAt("c0", "one"); !slices.Equal(got, sorted(one.User("1005"), one.Name("login5"), one.User("login:login5"))) {
 			t.Errorf("one leaves out %v", got)
 		}
 		if got := w.excludedAt("c0", "two"); len(got) != 0 {
@@ -252,7 +256,8 @@ func TestForget(t *testing.T) {
 		for _, s := range stones {
 			users = append(users, s.User)
 		}
-		if slices.Sort(users); !slices.Equal(users, sorted(one.User("1005"), one.Name("fresh5"), one.Name("五"))) || len(list[0].Tombstones) != 5 {
+		if slices.Sort(users); !slices.Equal(users, sorted(one.User("1005"), one.User("login:login5"), one.Name("fresh5"),
+			one.User("login:fresh5"), one.Name("五"))) || len(list[0].Tombstones) != 7 {
 			t.Errorf("after a rename: %+v, stored %+v", list, stones)
 		}
 
@@ -279,6 +284,29 @@ func TestForget(t *testing.T) {
 		}
 		if len(back) != len(stones) {
 			t.Errorf("%d of %d came back", len(back), len(stones))
+		}
+		// One that was restored without the name gets it again, and is erased by it.
+		i := slices.IndexFunc(back, func(s record.Tombstone) bool { return s.User == one.User("1005") })
+		nameless := back[i]
+		nameless.Name, nameless.State, nameless.Rev = "", record.TombstoneDone, back[i].Rev+1
+		w.put(store.Tombstones, back[i].Rev, nameless.ID, nameless)
+		w.sleep(61 * time.Second)
+		back, err = w.op.Tombstones(w.ctx, "one")
+		w.must(err)
+		if s := back[i]; s.Name != one.Name("login5") || s.State != record.TombstonePending || len(back) != len(stones) {
+			t.Errorf("restored without a name: %+v", s)
+		}
+		// Restored as done, they are erased again when somebody says so.
+		for _, s := range back {
+			s.State, s.Rev = record.TombstoneDone, s.Rev+1
+			w.put(store.Tombstones, s.Rev-1, s.ID, s)
+		}
+		anew, err := w.op.ForgetAgain(w.ctx, "one")
+		w.must(err)
+		back, err = w.op.Tombstones(w.ctx, "one")
+		w.must(err)
+		if anew.Tombstones != len(back) || slices.ContainsFunc(back, func(s record.Tombstone) bool { return s.State != record.TombstonePending }) {
+			t.Errorf("forgotten again: %+v, %+v", anew, back)
 		}
 		// And the other way round.
 		w.must(os.Remove(filepath.Join(dir, "one.tombstones")))
@@ -792,4 +820,40 @@ func TestOptOutOfSeveralMasters(t *testing.T) {
 	if err != nil || len(forgotten) != 3*each {
 		t.Errorf("%d forgotten, %v", len(forgotten), err)
 	}
+}
+
+// sealed is a store that takes no tombstones, and says which.
+type sealed struct{ store.Store }
+
+func (s sealed) CompareAndSet(ctx context.Context, c store.Collection, rev int64, d store.Doc) error {
+	if c == store.Tombstones {
+		return fmt.Errorf("set %s: %w", d.ID, errTripped)
+	}
+	return s.Store.CompareAndSet(ctx, c, rev, d)
+}
+
+// A tombstone's id is a pseudonym: where one can't be written, neither the condition nor the answer
+// has it.
+func TestPseudonymsStayOutOfConditions(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	bubble(t, func(w *world) {
+		w.withVault(dir)
+		w.store = sealed{w.store}
+		w.startMaster("m1")
+		w.live("one", 1, 1)
+		one := w.pseudonyms("one")
+		_, err := w.op.Forget(w.ctx, control.NewForget{Persons: persons("1005:login5"), Event: "one"})
+		if err == nil || strings.Contains(err.Error(), one.User("1005")) {
+			t.Errorf("the answer is %v", err)
+		}
+		w.must(w.keys.AddForgotten(w.ctx, "one", []master.Pseudonym{{User: one.User("1005"), Name: one.Name("login5"), Asked: time.Now()}}))
+		w.sleep(2 * time.Minute)
+		h, err := w.op.Health(w.ctx)
+		w.must(err)
+		i := slices.IndexFunc(h.Conditions, func(c control.Condition) bool { return c.Name == "tombstones-unsaved" })
+		if i < 0 || !strings.Contains(h.Conditions[i].Detail, "the store refuses it") || strings.Contains(h.Conditions[i].Detail, one.User("1005")) {
+			t.Errorf("conditions: %+v", h.Conditions)
+		}
+	})
 }

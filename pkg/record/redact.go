@@ -31,7 +31,8 @@ const pseudonymBytes = 22
 //
 //   - A record of which one of them is the chatter (author, banned, whose message was deleted) or the
 //     recipient is Removed, and comes back as it was.
-//   - A reply to one of them keeps that it is a reply, but not to whom and to which message.
+//   - A reply to one of them keeps that it is a reply, but not to whom, to which message and in which
+//     thread. A reply to another keeps its thread: nothing tells who began that.
 //   - Everywhere else (mentions in the text, the parameters of a notice, whatever field a later
 //     version adds) a string that is the pseudonym becomes empty, and Erased replaces it within a longer
 //     one. The header (_id, kind, event, channel, time) is never touched: it speaks of no chatter.

@@ -19,7 +19,7 @@ type Collection string
 
 // The collections. Analysts read the first six.
 const (
-	Records  Collection = "records"  // every record, of all kinds; never changed
+	Records  Collection = "records"  // every record, of all kinds; changed by forget and retention only
 	Minutes  Collection = "minutes"  // record.Statistics of a minute
 	Hours    Collection = "hours"    // record.Statistics of an hour
 	Totals   Collection = "totals"   // record.Statistics of an event so far
