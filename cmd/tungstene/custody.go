@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/ed25519"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -36,7 +38,23 @@ Examples:
   tungstene manifest check --event zevent-2026 --config tungstene.yaml --public-key "$KEY" --json`
 }
 
+// checkPublicKey refuses what can't be the key of a manifest.
+func checkPublicKey(key string) error {
+	if key == "" {
+		return nil
+	}
+	raw, err := base64.StdEncoding.DecodeString(key)
+	if err != nil || len(raw) != ed25519.PublicKeySize {
+		return app.Usage("--public-key %q: use the %d characters of base64 that 'tungstene event manifest' shows as public key",
+			key, base64.StdEncoding.EncodedLen(ed25519.PublicKeySize))
+	}
+	return nil
+}
+
 func (c *manifestCheckCmd) Run(ctx context.Context, env app.Env) (err error) {
+	if err := checkPublicKey(c.PublicKey); err != nil {
+		return err
+	}
 	s, err := openForReading(ctx, &c.Configured)
 	if err != nil {
 		return err
@@ -58,8 +76,8 @@ func (c *manifestCheckCmd) Run(ctx context.Context, env app.Env) (err error) {
 		if !res.OK() {
 			verdict = "NOT what was signed"
 		}
-		fmt.Fprintf(env.Stdout, "event       %s: %s\nmanifest    %d (%s), %s\nstored      %d documents, %s\nsigned by   %s\n",
-			res.Event, verdict, res.Revision, res.Cause, res.Sum, res.Documents, res.Stored, res.PublicKey)
+		fmt.Fprintf(env.Stdout, "event       %s: %s\nmanifest    %d (%s), %s\nstored      %s, %s\nsigned by   %s\n",
+			res.Event, verdict, res.Revision, res.Cause, res.Sum, some(int(res.Documents), "document", "documents"), res.Stored, res.PublicKey)
 		if res.Signature != "" {
 			fmt.Fprintf(env.Stdout, "signature   %s\n", res.Signature)
 		}
@@ -81,7 +99,7 @@ func part(p *record.ManifestPart) string {
 	if p == nil {
 		return "nothing"
 	}
-	return fmt.Sprintf("%d documents (%.12s)", p.Documents, p.SHA256)
+	return fmt.Sprintf("%s (%.12s)", some(int(p.Documents), "document", "documents"), p.SHA256)
 }
 
 type reconcileCmd struct {
@@ -122,6 +140,9 @@ func (c *reconcileCmd) Run(ctx context.Context, env app.Env) (err error) {
 		fmt.Fprintf(env.Stdout, "%s %s, channel %s: %s is %s, should be %s\n",
 			d.Collection, d.Time.Format(time.RFC3339), d.Channel, what, d.Have, d.Want)
 	})
+	if errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("there is no event %s", c.Event)
+	}
 	if err != nil {
 		return err
 	}
@@ -134,8 +155,9 @@ func (c *reconcileCmd) Run(ctx context.Context, env app.Env) (err error) {
 			return err
 		}
 	} else {
-		fmt.Fprintf(env.Stdout, "event %s: %d minutes, %d hours, %d documents compared; %d fields differ; %d minutes wait to be counted again\n",
-			rep.Event, rep.Minutes, rep.Hours, rep.Documents, rep.Drifts, rep.Pending)
+		fmt.Fprintf(env.Stdout, "event %s: %s, %s, %s compared; %s; %s to be counted again\n", rep.Event,
+			some(rep.Minutes, "minute", "minutes"), some(rep.Hours, "hour", "hours"), some(rep.Documents, "document", "documents"),
+			some(rep.Drifts, "field differs", "fields differ"), some(rep.Pending, "minute waits", "minutes wait"))
 	}
 	if rep.Drifts > 0 {
 		return app.ErrReported

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -46,12 +48,8 @@ func with[T any](o *operator, w io.Writer, call func(*control.Client) (T, error)
 	}
 	defer c.Close()
 	answer, err := call(c)
-	var dial *net.OpError
-	if errors.As(err, &dial) && dial.Op == "dial" {
-		return fmt.Errorf("%w: is a master running there? Name it with --master-urls, or in master.urls of the configuration", err)
-	}
 	if err != nil {
-		return err
+		return o.explain(err)
 	}
 	if o.JSON {
 		enc := json.NewEncoder(w)
@@ -60,6 +58,81 @@ func with[T any](o *operator, w io.Writer, call func(*control.Client) (T, error)
 	}
 	show(w, answer)
 	return nil
+}
+
+// explain adds to an error of a call what the operator can do about it, and says which flag or argument
+// a master finds wrong.
+func (o *operator) explain(err error) error {
+	var (
+		dial *net.OpError
+		p    *control.Problem
+	)
+	switch {
+	case errors.As(err, &dial) && dial.Op == "dial":
+		return fmt.Errorf("%w: is a master running there? Name it with --master-urls, or in master.urls of the configuration", err)
+	case !errors.As(err, &p):
+		return err
+	case p.Status == http.StatusUnauthorized:
+		return fmt.Errorf("%w: the token comes from %s; name the masters' file with --master-operator-token-file, master.operator_token_file or TUNGSTENE_OPERATOR_TOKEN",
+			err, app.OperatorTokenOrigin(app.Config{Data: o.Data, Master: o.Master}))
+	case len(p.Errors) > 0 && p.Status < http.StatusInternalServerError:
+		var found []string
+		for _, d := range p.Errors {
+			found = append(found, meant(d.Location)+": "+plainly(d.Message))
+		}
+		doing := strings.TrimSuffix(err.Error(), p.Error())
+		if doing == err.Error() {
+			return err // of several masters
+		}
+		return app.Usage("%s%s", doing, strings.Join(found, "; "))
+	}
+	return err
+}
+
+// meant is what an operator calls a part of a request.
+func meant(location string) string {
+	in, name, ok := strings.Cut(location, ".")
+	if !ok {
+		in, name = "", location
+	}
+	name, _, _ = strings.Cut(name, "[")
+	switch {
+	case name == "slug":
+		return "the event's slug"
+	case in == "path", name == "id", name == "body":
+		return "the " + name
+	case name == "ids":
+		return "the id"
+	case name == "persons":
+		return "the people"
+	}
+	return "--" + strings.ReplaceAll(name, "_", "-")
+}
+
+// plainly is what the check of a request says, without its jargon.
+func plainly(message string) string {
+	for _, m := range [...]struct{ found, said string }{
+		{"expected string to be ", "use "},
+		{"expected value to be one of ", "use one of "},
+		{"expected length <= ", "too long, the most characters are "},
+		{"expected length >= ", "too short, the least characters are "},
+		{"expected number <= ", "use at most "},
+		{"expected number >= ", "use at least "},
+		{"expected array length <= ", "too many, the most are "},
+	} {
+		if rest, ok := strings.CutPrefix(message, m.found); ok {
+			return m.said + rest
+		}
+	}
+	return message
+}
+
+// some is a count of things: "1 minute", "2 minutes".
+func some(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return strconv.Itoa(n) + " " + many
 }
 
 func table(w io.Writer, header string, rows func(add func(cells ...any))) {
@@ -113,13 +186,27 @@ func (eventCmd) Help() string {
 func showEvent(w io.Writer, e record.Event) {
 	fmt.Fprintf(w, "%s  %s\nstate      %s\nstart      %s\nend        %s\ntime zone  %s\ncurrency   %s\nreplicas   %d\nkeep text  %t\n",
 		e.Slug, e.Name, e.State, showTime(e.Start, e.TimeZone), showTime(e.End, e.TimeZone), e.TimeZone, e.Currency, e.Replicas, e.KeepText)
-	if e.KeepText {
-		fmt.Fprintf(w, "texts      %s\n", showDays(e.TextDays, e.TextErased, e.TimeZone))
-	}
+	fmt.Fprintf(w, "texts      %s\n", showTexts(e))
 	fmt.Fprintf(w, "records    %s\n", showDays(e.RecordDays, e.RecordsErased, e.TimeZone))
 	if !e.KeyDestroyed.IsZero() {
 		fmt.Fprintf(w, "key        destroyed %s\n", showTime(e.KeyDestroyed, e.TimeZone))
 	}
+}
+
+// showTexts says how long texts are kept.
+func showTexts(e record.Event) string {
+	kept := showDays(e.TextDays, e.TextErased, e.TimeZone)
+	switch {
+	case !e.TextErased.IsZero():
+	case e.TextDays == 0 && e.RecordDays > 0:
+		kept = "as long as the records"
+	case e.RecordDays > 0 && e.TextDays > e.RecordDays:
+		kept = "as long as the records, which go before " + kept
+	}
+	if !e.KeepText && e.TextErased.IsZero() {
+		kept += " (none are stored: --keep-text)"
+	}
+	return kept
 }
 
 type eventCreateCmd struct {
@@ -403,10 +490,22 @@ func (collectorsCmd) Help() string {
 
 type collectorsListCmd struct{ operator }
 
-func (collectorsListCmd) Help() string { return "Example:\n  tungstene collectors --json" }
+func (collectorsListCmd) Help() string {
+	return `Below the table stands every condition that the master knows of: what is wrong, with whom, and what to do. With --json each collector has its own; all are in GET /v1/health, and in 'tungstene doctor'.
+
+Example:
+  tungstene collectors --json`
+}
 
 func (c *collectorsListCmd) Run(ctx context.Context, env app.Env) error {
-	return with(&c.operator, env.Stdout, func(m *control.Client) ([]control.Collector, error) { return m.Collectors(ctx) },
+	var health control.Health
+	return with(&c.operator, env.Stdout, func(m *control.Client) ([]control.Collector, error) {
+		list, err := m.Collectors(ctx)
+		if err == nil && !c.JSON {
+			health, err = m.Health(ctx)
+		}
+		return list, err
+	},
 		func(w io.Writer, list []control.Collector) {
 			table(w, "COLLECTOR\tNODE\tSTATE\tJOINED\tASSIGNED\tCAPACITY\tMESSAGES/S\tOUTBOX\tSEEN", func(add func(...any)) {
 				for _, k := range list {
@@ -422,9 +521,18 @@ func (c *collectorsListCmd) Run(ctx context.Context, env app.Env) error {
 						time.Since(k.Seen).Round(time.Second).String()+" ago")
 				}
 			})
+			var told []control.Condition
 			for _, k := range list {
 				for _, cond := range k.Conditions {
-					fmt.Fprintf(w, "%s: %s %s: %s\n", k.Name, cond.Name, cond.Subject, cond.Detail)
+					fmt.Fprintf(w, "%s: %s\n", k.Name, app.ConditionText(cond))
+				}
+				told = append(told, k.Conditions...)
+			}
+			for _, cond := range health.Conditions {
+				if !slices.ContainsFunc(told, func(x control.Condition) bool {
+					return x.Name == cond.Name && x.Subject == cond.Subject && x.Detail == cond.Detail
+				}) {
+					fmt.Fprintln(w, app.ConditionText(cond))
 				}
 			}
 		})

@@ -210,7 +210,7 @@ func (c *forgetPersonCmd) waitFor(ctx context.Context, env app.Env, m *control.C
 			}
 		}
 		if pending > 0 && pending != last {
-			fmt.Fprintf(env.Stderr, "waiting for %d erasures\n", pending)
+			fmt.Fprintf(env.Stderr, "waiting for %s\n", some(pending, "erasure", "erasures"))
 		}
 		last = pending
 		return pending == 0, nil
@@ -225,8 +225,8 @@ func showForgotten(w io.Writer, list []control.Forgotten) {
 				fmt.Fprintf(w, "  %s: is being erased\n", t.Event)
 				continue
 			}
-			fmt.Fprintf(w, "  %s: erased: %d records deleted, %d left without the person, %d dead letters, %d minutes counted again\n",
-				t.Event, t.Records, t.Redacted, t.Letters, t.Minutes)
+			fmt.Fprintf(w, "  %s: erased: %s deleted, %d left without the person, %s, %s counted again\n", t.Event, some(t.Records, "record", "records"),
+				t.Redacted, some(t.Letters, "dead letter", "dead letters"), some(t.Minutes, "minute", "minutes"))
 			if t.Remains != "" {
 				fmt.Fprintf(w, "  %s: remains: %s\n", t.Event, t.Remains)
 			}
@@ -300,7 +300,11 @@ func (c *eventDestroyKeyCmd) Run(ctx context.Context, env app.Env) error {
 	return with(&c.operator, env.Stdout, func(m *control.Client) (control.KeyDestroyed, error) {
 		return m.DestroyKey(ctx, c.Event)
 	}, func(w io.Writer, k control.KeyDestroyed) {
-		fmt.Fprintf(w, "the pseudonym key of event %s is destroyed\n", k.Event)
+		if k.Before {
+			fmt.Fprintf(w, "the pseudonym key of event %s was already destroyed on %s\n", k.Event, showTime(k.Destroyed, "UTC"))
+		} else {
+			fmt.Fprintf(w, "the pseudonym key of event %s is destroyed\n", k.Event)
+		}
 		for _, s := range k.Remaining {
 			fmt.Fprintln(w, s)
 		}
@@ -369,6 +373,9 @@ Example:
 }
 
 func (c *eventManifestCmd) Run(ctx context.Context, env app.Env) error {
+	if err := checkPublicKey(c.PublicKey); err != nil {
+		return err
+	}
 	var checked error
 	err := with(&c.operator, env.Stdout, func(m *control.Client) (record.Manifest, error) {
 		f, err := m.Manifest(ctx, c.Event)
@@ -418,6 +425,6 @@ func showDays(days int, erased time.Time, zone string) string {
 	case days == 0:
 		return "for ever"
 	default:
-		return fmt.Sprintf("%d days after the end", days)
+		return some(days, "day", "days") + " after the end"
 	}
 }

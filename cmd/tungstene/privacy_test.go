@@ -78,6 +78,13 @@ func TestPrivacyCommands(t *testing.T) {
 	}
 
 	do(app.ExitOK, "texts      30 days after the end", "event", "create", "one", "--keep-text", "--text-days", "30", "--record-days", "365")
+	do(app.ExitOK, "texts      30 days after the end (none are stored: --keep-text)", "event", "set", "one", "--no-keep-text")
+	do(app.ExitOK, "keep text  true", "event", "set", "one", "--keep-text")
+	do(app.ExitUsage, "--text-days: 400: the records go 365 days after the end", "event", "set", "one", "--text-days", "400")
+	do(app.ExitUsage, "the event's slug: use lower-case letters, digits and dashes", "event", "create", "Not_A_Slug")
+	do(app.ExitUsage, "--currency: use three capital letters", "event", "set", "one", "--currency", "dollars")
+	do(app.ExitUsage, "--name: too long, the most characters are 200", "event", "set", "one", "--name", strings.Repeat("x", 201))
+	do(app.ExitFailed, "name the masters' file with --master-operator-token-file", "event", "list", "--master-operator-token-file", write(t, "wrong", "wrong-token-of-tests-0123456789\n"))
 	do(app.ExitOK, "records    for ever", "event", "set", "one", "--record-days", "0")
 	do(app.ExitOK, "2 added, 0 there already", "optout", "add", "somebody", "1234:else", "--forget")
 	do(app.ExitOK, "gone: kept by the login only", "optout", "add", "gone")
@@ -141,6 +148,7 @@ func TestPrivacyCommands(t *testing.T) {
 	do(app.ExitFailed, "is signed with another key", "event", "manifest", "one", "--public-key", strings.Repeat("A", 43)+"=")
 
 	do(app.ExitOK, "the pseudonym key of event one is destroyed", "event", "destroy-key", "one", "--yes")
+	do(app.ExitOK, "the pseudonym key of event one was already destroyed on 2", "event", "destroy-key", "one", "--yes")
 	do(app.ExitFailed, "nobody can be found in it any more", "forget", "--event", "one", "--chatter", "somebody")
 	do(app.ExitOK, "one: its key was destroyed", "forget", "--all-events", "--chatter", "somebody", "--wait")
 	do(app.ExitOK, "key        destroyed", "event", "show", "one")

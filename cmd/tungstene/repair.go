@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tungstene/tungstene/pkg/app"
@@ -73,7 +74,7 @@ Examples:
 type deadletterListCmd struct {
 	operator
 	Event string `help:"Only of this event."`
-	Code  string `help:"Only of this code: unreadable, refused or frozen."`
+	Code  string `default:"" enum:",unreadable,refused,frozen" help:"Only of this code: unreadable, refused or frozen."`
 	Limit int    `default:"50"                                             help:"The most shown, 1 to 1000."`
 	After string `help:"Go on behind a page: what its last line says."     placeholder:"PLACE"`
 }
@@ -169,7 +170,7 @@ type letterChoice struct {
 	IDs   []string `arg:"" help:"Ids, or beginnings of at least 6 characters." name:"id" optional:""`
 	All   bool     `help:"All of them, or all that --event and --code say."`
 	Event string   `help:"With --all: only of this event."`
-	Code  string   `help:"With --all: only of this code."`
+	Code  string   `default:"" enum:",unreadable,refused,frozen" help:"With --all: only of this code."`
 }
 
 func (c *letterChoice) check() error {
@@ -196,7 +197,8 @@ func (c *letterChoice) each(do func(control.LetterChoice) (control.LetterOutcome
 	}
 	for len(choices) > 0 {
 		out, err := do(choices[0])
-		sum.Changed, sum.Already = sum.Changed+out.Changed, sum.Already+out.Already
+		sum.Changed, sum.Already, sum.Refused = sum.Changed+out.Changed, sum.Already+out.Already, sum.Refused+out.Refused
+		sum.Problems = append(sum.Problems, out.Problems[:min(len(out.Problems), control.MaxLetterProblems-len(sum.Problems))]...)
 		if err != nil {
 			return sum, err
 		}
@@ -215,7 +217,7 @@ type deadletterReplayCmd struct {
 }
 
 func (deadletterReplayCmd) Help() string {
-	return `A letter that is replayed goes back into the queue "store". What is refused again comes back with a higher count; what is stored already counts once. Doing it twice does no harm.
+	return `A letter that is replayed goes back into the queue "store". What is refused again comes back with a higher count; what is stored already counts once. Doing it twice does no harm. What can't be read, and what is of a frozen event, is refused at once; exit code 1 then.
 
 Examples:
   tungstene deadletter replay 3fK9aZ x81LmQ
@@ -226,11 +228,25 @@ func (c *deadletterReplayCmd) Run(ctx context.Context, env app.Env) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	return with(&c.operator, env.Stdout, func(m *control.Client) (control.LetterOutcome, error) {
-		return c.each(func(choice control.LetterChoice) (control.LetterOutcome, error) { return m.ReplayLetters(ctx, choice) })
+	refused := false
+	err := with(&c.operator, env.Stdout, func(m *control.Client) (control.LetterOutcome, error) {
+		out, err := c.each(func(choice control.LetterChoice) (control.LetterOutcome, error) { return m.ReplayLetters(ctx, choice) })
+		refused = out.Refused > 0
+		return out, err
 	}, func(w io.Writer, out control.LetterOutcome) {
-		fmt.Fprintf(w, "%d given back for replay, %d waited for it already\n", out.Changed, out.Already)
+		fmt.Fprintf(w, "%d given back for replay, %d waited for it already", out.Changed, out.Already)
+		if out.Refused > 0 {
+			fmt.Fprintf(w, ", %d refused", out.Refused)
+		}
+		fmt.Fprintln(w)
+		for _, p := range out.Problems {
+			fmt.Fprintln(w, p)
+		}
 	})
+	if err == nil && refused {
+		return app.ErrReported
+	}
+	return err
 }
 
 type deadletterDropCmd struct {
@@ -322,7 +338,7 @@ func (c *rollupRebuildCmd) Run(ctx context.Context, env app.Env) error {
 				break
 			}
 			ask.From = part.Next
-			progress.tell("%d minutes are marked", out.Minutes)
+			progress.tell("%s", some(out.Minutes, "minute is marked", "minutes are marked"))
 		}
 		out.Left = out.Minutes
 		for c.Wait && out.Left > 0 {
@@ -333,7 +349,7 @@ func (c *rollupRebuildCmd) Run(ctx context.Context, env app.Env) error {
 			if out.Left = state.Marks; out.Left == 0 {
 				break
 			}
-			progress.tell("%d of %d minutes wait to be counted", out.Left, out.Minutes)
+			progress.tell("%d of %s to be counted", out.Left, some(out.Minutes, "minute waits", "minutes wait"))
 			if err := pause(ctx, pollEvery); err != nil {
 				return out, fmt.Errorf("wait for the recount, which goes on: %w", err)
 			}
@@ -344,9 +360,9 @@ func (c *rollupRebuildCmd) Run(ctx context.Context, env app.Env) error {
 		case r.Minutes == 0:
 			fmt.Fprintln(w, "no closed minute there has records or documents")
 		case r.Left == 0:
-			fmt.Fprintf(w, "%d minutes were counted again\n", r.Minutes)
+			fmt.Fprintln(w, some(r.Minutes, "minute was counted again", "minutes were counted again"))
 		default:
-			fmt.Fprintf(w, "%d minutes are marked and will be counted again\n", r.Minutes)
+			fmt.Fprintln(w, some(r.Minutes, "minute is marked", "minutes are marked")+" and will be counted again")
 		}
 	})
 }
@@ -400,14 +416,14 @@ func drained(k control.Collector) bool {
 }
 
 func drainState(k control.Collector) string {
-	s := fmt.Sprintf("%d channels assigned, %d read, ", k.Assigned, k.Joined)
+	s := fmt.Sprintf("%s assigned, %d read, ", some(k.Assigned, "channel", "channels"), k.Joined)
 	if k.OutboxBatches < 0 {
 		s += "its outbox can't be read"
 	} else {
-		s += fmt.Sprintf("%d batches in its outbox", k.OutboxBatches)
+		s += some(int(k.OutboxBatches), "batch", "batches") + " in its outbox"
 	}
 	if k.Waiting > 0 {
-		s += fmt.Sprintf(", %d records in memory, which the outbox does not take", k.Waiting)
+		s += ", " + some(k.Waiting, "record", "records") + " in memory, which the outbox does not take"
 	}
 	if k.State == control.CollectorSilent {
 		s += ", but it is silent: start it, or forget it"
@@ -440,13 +456,28 @@ func (c *drainCmd) empty(ctx context.Context, env app.Env, m *control.Client) (c
 			return k, fmt.Errorf("the drain of %s was taken back", k.Name)
 		}
 		if time.Now().After(end) {
-			return k, fmt.Errorf("%s is not drained after %s: %s", k.Name, c.Timeout, drainState(k))
+			return k, c.late(ctx, m, k)
 		}
 		progress.tell("%s: %s", k.Name, drainState(k))
 		if err := pause(ctx, pollEvery); err != nil {
 			return k, fmt.Errorf("wait for the drain of %s, which goes on: %w", k.Name, err)
 		}
 	}
+}
+
+// late says why a drain is not over in time, and what can be done.
+func (c *drainCmd) late(ctx context.Context, m *control.Client, k control.Collector) error {
+	why := ""
+	h, err := m.Health(ctx)
+	for _, cond := range h.Conditions {
+		if cond.Subject == k.Name && cond.Name == "drain-waiting" {
+			why = ". " + cond.Detail
+		}
+	}
+	if err != nil || why == "" {
+		why = ". The drain goes on: wait for longer with --timeout, see 'tungstene collectors', or take it back with: tungstene drain " + k.Name + " --undo"
+	}
+	return fmt.Errorf("%s is not drained after %s: %s%s", k.Name, c.Timeout, drainState(k), why)
 }
 
 type backfillCmd struct {
@@ -459,7 +490,7 @@ type backfillCmd struct {
 }
 
 func (backfillCmd) Help() string {
-	return `Stores what a recording of a channel's chat holds within the event. What is stored already stays as it is, so it can be repeated; minutes that get records are counted again. Exit code 1 when a line could not be used.
+	return `Stores what a recording of a channel's chat holds within the event. What is stored already stays as it is, so it can be repeated; minutes that get records are counted again. Exit code 1 when a line could not be used, or when the file holds nothing of that channel within the event. An event that lies wholly in the past is made with 'event create', 'channel import' and 'event stop'.
 
 Examples:
   tungstene backfill --event zevent-2026 --channel zerator zerator.log.gz
@@ -489,7 +520,10 @@ func (c *backfillCmd) Run(ctx context.Context, env app.Env) (err error) {
 	if err != nil {
 		return app.Usage("%s: %w", c.File, err)
 	}
-	var sum control.Backfilled
+	var (
+		sum   control.Backfilled
+		event record.Event
+	)
 	err = with(&c.operator, env.Stdout, func(m *control.Client) (control.Backfilled, error) {
 		progress := waiting{w: env.Stderr, quiet: c.JSON}
 		for chunk, err := range backfill.Chunks(lines, format, uploadBytes) {
@@ -509,22 +543,59 @@ func (c *backfillCmd) Run(ctx context.Context, env app.Env) (err error) {
 			sum.Add(out)
 			progress.tell("%d lines, %d stored, %d were there", sum.Lines, sum.Inserted, sum.Existed)
 		}
+		if unused(sum) && sum.Outside > 0 {
+			e, err := m.Event(ctx, c.Event)
+			if err != nil {
+				return sum, err
+			}
+			event = e
+		}
 		return sum, nil
 	}, func(w io.Writer, b control.Backfilled) {
-		fmt.Fprintf(w, "%d lines: %d stored, %d there already, %d outside of the event, %d of other channels, %d of excluded people, %d no records, %d skipped\n",
-			b.Lines, b.Inserted, b.Existed, b.Outside, b.OtherChannel, b.Excluded, b.Ignored, b.Skipped)
+		line, lines := "line", "lines"
+		if format == backfill.VOD {
+			line, lines = "comment", "comments"
+		}
+		fmt.Fprintf(w, "%s: %d stored, %d there already, %d outside of the event, %d of other channels, %d of excluded people, %d no records, %d skipped\n",
+			some(b.Lines, line, lines), b.Inserted, b.Existed, b.Outside, b.OtherChannel, b.Excluded, b.Ignored, b.Skipped)
 		for _, p := range b.Problems {
 			if p.Line > 0 {
-				fmt.Fprintf(w, "line %d: %s\n", p.Line, p.Reason)
+				fmt.Fprintf(w, "%s %d: %s\n", line, p.Line, p.Reason)
 			} else {
 				fmt.Fprintln(w, p.Reason)
 			}
 		}
 	})
+	if err == nil && unused(sum) {
+		return fmt.Errorf("nothing of %s could be used%s", c.File, c.why(sum, event))
+	}
 	if err == nil && sum.Skipped > 0 {
 		return app.ErrReported
 	}
 	return err
+}
+
+// unused says that a file has nothing that is wanted.
+func unused(b control.Backfilled) bool { return b.Inserted+b.Existed+b.Excluded == 0 }
+
+// why says what there is in a file that has nothing that is wanted.
+func (c *backfillCmd) why(b control.Backfilled, e record.Event) string {
+	var why []string
+	if b.OtherChannel > 0 {
+		others := ""
+		if len(b.Others) > 0 {
+			others = " (" + strings.Join(b.Others, ", ") + ")"
+		}
+		why = append(why, fmt.Sprintf("%d are of channels other than %s%s", b.OtherChannel, c.Channel, others))
+	}
+	if b.Outside > 0 {
+		why = append(why, fmt.Sprintf("%d are outside of the event, which lasts from %s to %s",
+			b.Outside, showTime(e.Start, e.TimeZone), showTime(e.End, e.TimeZone)))
+	}
+	if len(why) == 0 {
+		return ""
+	}
+	return ": " + strings.Join(why, "; ")
 }
 
 // open unpacks the file and says what it holds.

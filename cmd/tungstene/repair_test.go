@@ -107,11 +107,27 @@ func (d *desk) want(code int, says string, args ...string) string {
 func TestDeadletterCommands(t *testing.T) {
 	d := newDesk(t)
 	d.want(app.ExitOK, "ID", "deadletter", "list")
+	d.want(app.ExitFailed, "there is no event zevent", "deadletter", "list", "--event", "zevent")
+	d.want(app.ExitUsage, "--code must be one of", "deadletter", "list", "--code", "bogus")
+	at := time.Date(2026, 9, 4, 18, 0, 0, 0, time.UTC)
+	said, err := record.Encode(&record.Message{
+		Header: record.Header{Event: "zevent", Channel: "71092938", Time: at, Received: at}, MessageID: "1", Chatter: "abcdefghijklmnopqrstuv", Length: 3,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	batch, err := record.EncodeBatch([]record.Record{said}, record.Zstd)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for i, code := range []string{record.CodeRefused, record.CodeUnreadable, record.CodeRefused} {
 		at := time.Date(2026, 9, 4, 18, 0, i, 0, time.UTC)
 		l := record.Letter{
 			ID: fmt.Sprintf("letter%d", i), Rev: 1, Event: "zevent", Time: at, First: at, Reason: "two\nlines", Code: code, Count: 1,
-			State: record.LetterDead, Body: []byte("no batch"), Headers: map[string]string{"failed": "now"},
+			State: record.LetterDead, Body: batch, Headers: map[string]string{"failed": "now"},
+		}
+		if code == record.CodeUnreadable {
+			l.Body = []byte("no batch")
 		}
 		d.put(store.Letters, l.ID, l)
 	}
@@ -126,6 +142,7 @@ func TestDeadletterCommands(t *testing.T) {
 	d.want(app.ExitFailed, "there is no dead letter nothing", "deadletter", "show", "nothing")
 	d.want(app.ExitUsage, "at least 6 characters", "deadletter", "show", "let")
 	d.want(app.ExitUsage, "several dead letters", "deadletter", "replay", "letter")
+	d.want(app.ExitFailed, "0 given back for replay, 0 waited for it already, 1 refused\nletter1 can't be replayed, since it can't be read", "deadletter", "replay", "letter1")
 	d.want(app.ExitOK, "1 given back for replay, 0 waited", "deadletter", "replay", "letter0")
 	d.want(app.ExitOK, "1 given back for replay, 1 waited", "deadletter", "replay", "--all", "--code", "refused")
 	d.want(app.ExitFailed, "0 dropped\n1 are being replayed and stay", "deadletter", "drop", "letter0")
@@ -187,6 +204,19 @@ func TestBackfillAndRebuildCommands(t *testing.T) {
 	d.want(app.ExitFailed, "has no channel nobody", "backfill", "--event", "zevent", "--channel", "nobody", file)
 	d.want(app.ExitUsage, "unknown format", "backfill", "--event", "zevent", "--channel", "xqcow", write(t, "x.bin", "\x00\x01\x02"))
 
+	for name, c := range map[string]struct{ line, want string }{
+		"other": {"@id=9;room-id=1;tmi-sent-ts=1568505600000;user-id=2 :x!x@x.tmi.twitch.tv PRIVMSG #someone :hello", "1 are of channels other than xqcow (someone)"},
+		"early": {"@id=9;room-id=71092938;tmi-sent-ts=1568419200000;user-id=2 :x!x@x.tmi.twitch.tv PRIVMSG #xqcow :hello", "1 are outside of the event, which lasts from 2019-09-15"},
+	} {
+		d.want(app.ExitFailed, c.want, "backfill", "--event", "zevent", "--channel", "xqcow", write(t, name, c.line+"\n"))
+	}
+	vod := write(t, "vod.json", `{"comments":[{"_id":"1","created_at":"2019-09-15T00:01:00Z","channel_id":"71092938","commenter":{"_id":"2","name":"x"},"message":{"body":"hello"}},{"created_at":"x"}]}`)
+	d.want(app.ExitFailed, "comment 2: has no id", "backfill", "--event", "zevent", "--channel", "xqcow", vod)
+	past := []string{"--start", "2019-09-14T00:00:00Z", "--end", "2019-09-14T09:00:00Z"}
+	d.want(app.ExitOK, "draft", append([]string{"event", "create", "past"}, past...)...)
+	d.want(app.ExitFailed, "run tungstene event stop past first", "backfill", "--event", "past", "--channel", "xqcow", vod)
+	d.want(app.ExitOK, "ended", "event", "stop", "past")
+
 	rebuild := []string{"rollup", "rebuild", "--event", "zevent"}
 	d.want(app.ExitOK, "no closed minute there has records", rebuild...)
 	d.put(store.Progress, "zevent", record.Progress{ID: "zevent", ClosedThrough: start.Add(9*time.Hour - time.Minute)})
@@ -204,9 +234,14 @@ func TestDrainCommand(t *testing.T) {
 	member.Collector.Joined = []string{"1"}
 	member.Seen = time.Now().Add(time.Hour) // it does not fall silent while this test is slow
 	d.put(store.Members, member.ID, member)
+	d.put(store.Members, "master/m1", control.Member{
+		ID: "master/m1", Role: control.RoleMaster, Name: "m1", Seen: time.Now().Add(time.Hour), Master: &control.MasterStatus{Leader: true},
+		Conditions: []control.Condition{{Name: "drain-waiting", Subject: "c0", Detail: "Nobody has room, or run: tungstene drain c0 --undo"}},
+	})
+	d.want(app.ExitOK, "\ndrain-waiting c0: Nobody has room", "collectors")
 	d.want(app.ExitOK, "c0 is to be drained: 0 channels assigned, 1 read, 0 batches in its outbox", "drain", "c0", "--no-wait")
 	d.want(app.ExitOK, "leaving (drain)", "collectors")
-	d.want(app.ExitFailed, "c0 is not drained after 1ms: 0 channels assigned, 1 read", "drain", "c0", "--timeout", "1ms")
+	d.want(app.ExitFailed, "c0 is not drained after 1ms: 0 channels assigned, 1 read, 0 batches in its outbox. Nobody has room, or run: tungstene drain c0 --undo", "drain", "c0", "--timeout", "1ms")
 	member.Collector.Joined = nil
 	member.Collector.Status.Waiting = 20_000
 	d.put(store.Members, member.ID, member)
@@ -219,7 +254,7 @@ func TestDrainCommand(t *testing.T) {
 	d.put(store.Members, member.ID, member)
 	d.want(app.ExitOK, "c0 is drained: it reads no channel and its outbox is empty", "drain", "c0")
 	d.want(app.ExitOK, "c0 gets channels again", "drain", "c0", "--undo")
-	if out := d.want(app.ExitOK, "alive", "collectors"); strings.Contains(out, "drain") {
+	if out := d.want(app.ExitOK, "alive", "collectors"); strings.Contains(out, "(drain)") {
 		t.Errorf("it is still drained:\n%s", out)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -159,6 +160,9 @@ func (p *Process) listen(ctx context.Context) (err error) {
 	}
 	var lc net.ListenConfig
 	if p.listener, err = lc.Listen(ctx, "tcp", p.cfg.Listen); err != nil {
+		if errors.Is(err, syscall.EADDRINUSE) {
+			err = fmt.Errorf("%w: another program listens there, or this installation runs already: stop it, or choose another port", err)
+		}
 		return &FieldError{Field: "listen", Err: err, Environment: true}
 	}
 	p.closers = append(p.closers, func() error {

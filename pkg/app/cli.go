@@ -8,7 +8,9 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"reflect"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 
@@ -117,6 +119,8 @@ func (p Program) Main(args []string) (code int) {
 	parser, err := kong.New(p.Grammar,
 		kong.Name(p.Name), kong.Description(p.Description),
 		kong.PostBuild(environment),
+		kong.TypeMapper(reflect.TypeFor[time.Time](), kong.MapperFunc(moment)),
+		kong.TypeMapper(reflect.TypeFor[*time.Time](), kong.MapperFunc(moment)),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
 		kong.Vars{"version": p.Version},
 		kong.Writers(p.Stdout, p.Stderr),
@@ -157,6 +161,24 @@ func (p Program) Main(args []string) (code int) {
 	}
 	fmt.Fprintf(p.Stderr, "%s: %v\n", p.Name, err)
 	return ExitFailed
+}
+
+// moment reads a flag that is a time, or a pointer to one.
+func moment(ctx *kong.DecodeContext, target reflect.Value) error {
+	var text string
+	if err := ctx.Scan.PopValueInto("time", &text); err != nil {
+		return err //nolint:wrapcheck // it says that the value is missing
+	}
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return fmt.Errorf("%q is no time with its offset: use a time such as 2026-12-04T18:00:00+01:00", text)
+	}
+	if target.Kind() == reflect.Pointer {
+		target.Set(reflect.ValueOf(&t))
+	} else {
+		target.Set(reflect.ValueOf(t))
+	}
+	return nil
 }
 
 // environment gives every flag that is a field of Config its environment variable. Other flags have

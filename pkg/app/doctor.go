@@ -185,9 +185,9 @@ func (d *doctor) queue(ctx context.Context) (status, detail string) {
 		return d.failed(err, "")
 	}
 	if dead > 0 {
-		return CheckWarning, fmt.Sprintf("%d batches wait; %d dead letters need someone to look at them", n, dead)
+		return CheckWarning, fmt.Sprintf("batches that wait: %d; dead letters that need someone to look at them: %d", n, dead)
 	}
-	return CheckOK, fmt.Sprintf("reachable, declared, %d batches wait", n)
+	return CheckOK, fmt.Sprintf("reachable, declared, batches that wait: %d", n)
 }
 
 func (d *doctor) store(ctx context.Context) (status, detail string) {
@@ -258,7 +258,10 @@ func (d *doctor) helix(ctx context.Context) (status, detail string) {
 		return d.failed(err, "")
 	}
 	d.client = c
-	return CheckOK, fmt.Sprintf("%d client ids, their tokens are valid", len(c.Stats().Clients))
+	if n := len(c.Stats().Clients); n != 1 {
+		return CheckOK, fmt.Sprintf("%d client ids, their tokens are valid", n)
+	}
+	return CheckOK, "1 client id, its token is valid"
 }
 
 // maxDoctorOffset is how far this clock may be off Twitch's, whose Date header has whole seconds.
@@ -276,32 +279,60 @@ func (d *doctor) clock(context.Context) (status, detail string) {
 }
 
 func (d *doctor) master(ctx context.Context) (status, detail string) {
-	if len(d.cfg.Master.URLs) == 0 {
+	own := len(d.cfg.Master.URLs) == 0
+	if _, port, err := net.SplitHostPort(d.cfg.Listen); own && (err != nil || port == "0") {
 		return CheckOK, "master.urls is empty: this installation is its own"
 	}
+	urls := MasterURLs(d.cfg)
 	token, err := OperatorToken(d.cfg)
+	if err != nil && own && errors.Is(err, fs.ErrNotExist) {
+		return CheckOK, "master.urls is empty: this installation is its own, and was not started yet"
+	}
 	if err != nil {
 		return CheckWarning, "not asked: " + strings.ReplaceAll(d.locate(err).Error(), "\n", "; ")
 	}
-	c, err := NewMasterClient(d.cfg, d.cfg.Master.URLs, token)
+	c, err := NewMasterClient(d.cfg, urls, token)
 	if err != nil {
 		return d.failed(err, "")
 	}
 	defer c.Close()
 	h, err := c.Health(ctx)
-	var problem *control.Problem
-	if err != nil && !errors.As(err, &problem) {
+	var (
+		problem *control.Problem
+		dial    *net.OpError
+	)
+	switch {
+	case err == nil:
+	case own && errors.As(err, &dial) && dial.Op == "dial":
+		return CheckOK, fmt.Sprintf("master.urls is empty: this installation is its own, and does not run now at %s", urls[0])
+	case !errors.As(err, &problem):
 		return d.failed(err, "check master.urls, and that a master runs")
+	default:
+		return d.failed(err, "is the token ("+OperatorTokenOrigin(d.cfg)+") one of the masters' operator tokens?")
 	}
-	if err != nil {
-		return d.failed(err, "is the token one of master.operator_token_file?")
+	leads := "nobody leads"
+	if h.Leader != "" {
+		leads = h.Leader + " leads"
+	}
+	collectors := "1 collector"
+	if h.Collectors != 1 {
+		collectors = fmt.Sprintf("%d collectors", h.Collectors)
+	}
+	told := []string{fmt.Sprintf("%s answers, %s, %s", h.Master, leads, collectors)}
+	for _, k := range h.Conditions {
+		told = append(told, ConditionText(k))
 	}
 	if !h.OK {
-		told := []string{fmt.Sprintf("%s answers, leader %q", h.Master, h.Leader)}
-		for _, k := range h.Conditions {
-			told = append(told, fmt.Sprintf("%s %s: %s", k.Name, k.Subject, k.Detail))
-		}
 		return CheckWarning, strings.Join(told, "; ")
 	}
-	return CheckOK, fmt.Sprintf("%s answers, %s leads, %d collectors", h.Master, h.Leader, h.Collectors)
+	return CheckOK, strings.Join(told, "; ")
+}
+
+// ConditionText is a condition on a line.
+func ConditionText(c control.Condition) string {
+	name := c.Name
+	if c.Subject != "" {
+		name += " " + c.Subject
+	}
+	return name + ": " + strings.ReplaceAll(c.Detail, "\n", "; ")
 }

@@ -221,8 +221,22 @@ func (p *Process) clientToken(field, file, variable, fallback string) (func() (s
 
 // OperatorToken is the token that the command line presents to the masters.
 func OperatorToken(cfg Config) (func() (string, error), error) {
-	return ClientToken(cfg.Data, "master.operator_token_file", cfg.Master.OperatorTokenFile, envOperatorToken, "operator.token")
+	return ClientToken(cfg.Data, "master.operator_token_file", cfg.Master.OperatorTokenFile, envOperatorToken, operatorTokenName)
 }
+
+// OperatorTokenOrigin says where OperatorToken takes it from.
+func OperatorTokenOrigin(cfg Config) string {
+	switch {
+	case cfg.Master.OperatorTokenFile != "":
+		return cfg.Master.OperatorTokenFile
+	case os.Getenv(envOperatorToken) != "":
+		return "the environment variable " + envOperatorToken
+	}
+	return filepath.Join(cfg.Data, operatorTokenName)
+}
+
+// operatorTokenName is the operator's token in the data folder of a process that makes its own.
+const operatorTokenName = "operator.token"
 
 // ClientToken reads the first token of a file; of the variable where no file is named; of the
 // fallback in the data folder where there is neither.

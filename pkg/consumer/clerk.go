@@ -492,7 +492,11 @@ func (c *clerk) keepDead(ctx context.Context, l record.Letter, why error) error 
 		}
 	}
 	l.State, l.Replay = record.LetterDead, ""
+	before = strings.TrimPrefix(before, cantReplay)
 	l.Reason = cutText(cantReplay+cutText(why.Error(), maxHeaderBytes)+itWas+before, maxReasonBytes+2*maxHeaderBytes)
+	if strings.Contains(before, why.Error()) { // the same twice
+		l.Reason = cutText(cantReplay+before, maxReasonBytes+2*maxHeaderBytes)
+	}
 	err := c.write(ctx, l)
 	if errors.Is(err, store.ErrConflict) {
 		return nil // somebody has changed it; it is looked at again

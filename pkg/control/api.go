@@ -17,13 +17,13 @@ func ValidName(s string) bool { return memberName.MatchString(s) }
 
 // NewEvent is what an operator says of an event to create. It begins as a draft.
 type NewEvent struct {
-	Slug string `json:"slug" maxLength:"64" minLength:"1" pattern:"^[a-z0-9-]+$" doc:"Names the event in ids, URLs and commands; lower-case letters, digits and dashes"`
+	Slug string `json:"slug" maxLength:"64" minLength:"1" pattern:"^[a-z0-9-]+$" patternDescription:"lower-case letters, digits and dashes" doc:"Names the event in ids, URLs and commands; lower-case letters, digits and dashes"`
 	Name string `json:"name,omitempty" maxLength:"200" doc:"Shown to people; the slug when empty"`
 	// Start and End may come later, but before the event is scheduled or started.
 	Start    time.Time `json:"start,omitzero" doc:"First moment of the event, by event time"`
 	End      time.Time `json:"end,omitzero" doc:"First moment after the event"`
 	TimeZone string    `json:"time_zone,omitempty" maxLength:"64" doc:"IANA name that days go by" default:"UTC" example:"Europe/Paris"`
-	Currency string    `json:"currency,omitempty" pattern:"^[A-Z]{3}$" doc:"ISO 4217 code of the money shown" default:"EUR"`
+	Currency string    `json:"currency,omitempty" pattern:"^[A-Z]{3}$" patternDescription:"three capital letters, an ISO 4217 code such as EUR" doc:"ISO 4217 code of the money shown" default:"EUR"`
 	KeepText bool      `json:"keep_text,omitempty" doc:"Store the text of messages"`
 	Replicas int       `json:"replicas,omitempty" minimum:"1" maximum:"2" default:"1" doc:"On how many collectors each channel is read"`
 	// TextDays and RecordDays are retention: days after the end.
@@ -37,7 +37,7 @@ type EventPatch struct {
 	Start    *time.Time `json:"start,omitempty" doc:"Only of an event that is not live yet"`
 	End      *time.Time `json:"end,omitempty" doc:"Of an event that is no draft, a moment in the future"`
 	TimeZone *string    `json:"time_zone,omitempty" minLength:"1" maxLength:"64"`
-	Currency *string    `json:"currency,omitempty" pattern:"^[A-Z]{3}$"`
+	Currency *string    `json:"currency,omitempty" pattern:"^[A-Z]{3}$" patternDescription:"three capital letters, an ISO 4217 code such as EUR"`
 	KeepText *bool      `json:"keep_text,omitempty" doc:"Only of an event that has not ended"`
 	Replicas *int       `json:"replicas,omitempty" minimum:"1" maximum:"2" doc:"Only of an event that has not ended"`
 	// The retention of a frozen event can only become shorter.
@@ -60,7 +60,8 @@ const (
 	// Start takes a draft, a scheduled or an ended event to live, now. A start in the future
 	// becomes now; the end must lie ahead.
 	Start Action = "start"
-	// Stop takes a live event to ended, now. An end in the future becomes now.
+	// Stop takes a live event to ended, now. An end in the future becomes now. A draft whose end has
+	// passed becomes an ended event too, to be filled from files.
 	Stop Action = "stop"
 )
 
@@ -116,9 +117,9 @@ type Collector struct {
 	Name    string    `json:"name"`
 	Node    string    `json:"node"`
 	Version string    `json:"version"`
-	Started time.Time `json:"started"`
+	Started time.Time `json:"started,omitzero"`
 	// Seen is when some master last had a heartbeat of it.
-	Seen  time.Time `json:"seen"`
+	Seen  time.Time `json:"seen,omitzero"`
 	State string    `json:"state" enum:"alive,leaving,silent"`
 	// Drained says that an operator wants it to be left without channels.
 	Drained  bool `json:"drained"`

@@ -359,6 +359,8 @@ func problem(res *http.Response, body []byte, host string) error {
 		if err := json.Unmarshal(body, p); err != nil {
 			p = &Problem{Detail: fmt.Sprintf("%s answered %s with an unreadable problem", host, res.Status)}
 		}
+	} else if res.StatusCode == http.StatusBadRequest && bytes.Contains(body, []byte("HTTP request to an HTTPS server")) {
+		return fmt.Errorf("the master at %s speaks TLS: use https://%s", host, host)
 	} else {
 		p.Detail = fmt.Sprintf("%s answered %s: is there a master at this address?", host, res.Status)
 	}

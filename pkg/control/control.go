@@ -127,7 +127,7 @@ type Condition struct {
 	Name string `bson:"name" json:"name"`
 	// Subject is what it concerns: a channel's login, a connection, a client id.
 	Subject string    `bson:"subject,omitempty" json:"subject,omitempty"`
-	Since   time.Time `bson:"since"             json:"since"`
+	Since   time.Time `bson:"since"             json:"since,omitzero"`
 	// Detail says what was seen and what to do, in a sentence.
 	Detail string `bson:"detail" json:"detail"`
 }
@@ -160,7 +160,7 @@ type CollectorStatus struct {
 	// Outbox is what waits on disk for the queue. OutboxBatches is -1 when that can't be told.
 	OutboxBatches int64     `bson:"outbox_batches" json:"outbox_batches"`
 	OutboxBytes   int64     `bson:"outbox_bytes"   json:"outbox_bytes"`
-	OutboxOldest  time.Time `bson:"outbox_oldest"  json:"outbox_oldest"`
+	OutboxOldest  time.Time `bson:"outbox_oldest"  json:"outbox_oldest,omitzero"`
 	// OutboxLeft is how long the outbox still takes what comes at the rate it has filled with lately,
 	// by its bound in bytes or in age, whichever is nearer; 0 when it is not filling.
 	OutboxLeft time.Duration `bson:"outbox_left" json:"outbox_left"`
@@ -169,7 +169,7 @@ type CollectorStatus struct {
 	// Viewers is the sum over the live channels of the last sweep, Live their number.
 	Viewers   int       `bson:"viewers"    json:"viewers"`
 	Live      int       `bson:"live"       json:"live"`
-	LastSweep time.Time `bson:"last_sweep" json:"last_sweep"`
+	LastSweep time.Time `bson:"last_sweep" json:"last_sweep,omitzero"`
 	// ClockOffset is the collector's clock less the master's.
 	ClockOffset time.Duration `bson:"clock_offset"         json:"clock_offset"`
 	Conditions  []Condition   `bson:"conditions,omitempty" json:"conditions,omitempty"`
@@ -184,7 +184,7 @@ type Connection struct {
 	State    string    `bson:"state"     json:"state"`
 	Channels int       `bson:"channels"  json:"channels"`
 	Joined   int       `bson:"joined"    json:"joined"`
-	LastLine time.Time `bson:"last_line" json:"last_line"`
+	LastLine time.Time `bson:"last_line" json:"last_line,omitzero"`
 }
 
 // ConsumerStatus is how a consumer is doing.
@@ -202,7 +202,7 @@ type ConsumerStatus struct {
 	// can't be told. Acked is when it acknowledged one last.
 	Held  int       `bson:"held"  json:"held"`
 	Depth int       `bson:"depth" json:"depth"`
-	Acked time.Time `bson:"acked" json:"acked"`
+	Acked time.Time `bson:"acked" json:"acked,omitzero"`
 	// Filed counts the dead letters that it took out of their queue and filed in the store, Replayed
 	// those that it put back into the queue "store". Letters is how many are filed, counted up to
 	// 10,000.
@@ -222,7 +222,7 @@ type RollupStatus struct {
 type RollupEvent struct {
 	Event string `bson:"event" json:"event"`
 	// Closed is the start of the last closed minute.
-	Closed time.Time `bson:"closed" json:"closed"`
+	Closed time.Time `bson:"closed" json:"closed,omitzero"`
 	// Marks is how many minutes wait for a recount.
 	Marks int `bson:"marks" json:"marks"`
 	// Live is the event's provisional numbers of the newest open minute.

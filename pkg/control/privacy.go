@@ -78,6 +78,8 @@ type ForgottenAgain struct {
 type KeyDestroyed struct {
 	Event     string    `json:"event"`
 	Destroyed time.Time `json:"destroyed"`
+	// Before says that it had been destroyed before.
+	Before bool `json:"before,omitempty" doc:"It had been destroyed before"`
 	// Remaining says where a copy of the key may still be, a sentence each.
 	Remaining []string `json:"remaining"`
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -18,6 +19,8 @@ const (
 	MinLetterID = 6
 	// MaxLetters is the most dead letters of one page, and the most ids of one call.
 	MaxLetters = 1000
+	// MaxLetterProblems is how many letters that can't be replayed are told one by one.
+	MaxLetterProblems = 20
 	// MaxLetterDocuments is the most documents that one dead letter is shown with.
 	MaxLetterDocuments = 500
 )
@@ -63,7 +66,7 @@ type LetterChoice struct {
 	All bool     `json:"all,omitempty" doc:"All of event and code; ids must be empty"`
 	// Event and Code restrict All.
 	Event string `json:"event,omitempty" maxLength:"64"`
-	Code  string `json:"code,omitempty" maxLength:"64"`
+	Code  string `json:"code,omitempty" enum:"unreadable,refused,frozen"`
 	// After is the Next of the answer before, when there was more to do than one call does.
 	After string `json:"after,omitempty" maxLength:"200"`
 }
@@ -74,6 +77,10 @@ type LetterOutcome struct {
 	Changed int `json:"changed"`
 	// Already is how many wait for their replay; they are not dropped.
 	Already int `json:"already"`
+	// Refused is how many can't be replayed, because they can't be read or their event is frozen; they
+	// stay as they are. Problems says why, of the first MaxLetterProblems.
+	Refused  int      `json:"refused,omitempty"`
+	Problems []string `json:"problems,omitempty"`
 	// Next says that there is more to do: the same call again, with After.
 	Next string `json:"next,omitempty"`
 }
@@ -92,8 +99,8 @@ type Rebuild struct {
 type Rebuilt struct {
 	// From and To are the minutes that were looked at; those not closed yet are left out, since they
 	// are counted anyway.
-	From time.Time `json:"from"`
-	To   time.Time `json:"to"`
+	From time.Time `json:"from,omitzero"`
+	To   time.Time `json:"to,omitzero"`
 	// Minutes is how many are marked.
 	Minutes int `json:"minutes"`
 	// Next says that there is more to mark: the same call again, with From set to it.
@@ -138,12 +145,17 @@ type Backfilled struct {
 	OtherChannel int `json:"other_channel"`
 	// Excluded counts those of people who have opted out or were forgotten.
 	Excluded int `json:"excluded"`
+	// Others are the first of those other channels, by login or Twitch id.
+	Others []string `json:"others,omitempty" doc:"Some of the other channels, by login or Twitch id"`
 	// Ignored counts what is no record: empty lines, PINGs, JOINs.
 	Ignored int `json:"ignored"`
 	// Skipped counts those that can't be used, or that the store refused; Problems are the first.
 	Skipped  int               `json:"skipped"`
 	Problems []BackfillProblem `json:"problems,omitempty"`
 }
+
+// MaxBackfillOthers is how many other channels are named.
+const MaxBackfillOthers = 5
 
 // MaxBackfillProblems is how many problems are told one by one.
 const MaxBackfillProblems = 20
@@ -165,6 +177,11 @@ func (b *Backfilled) Add(next Backfilled) {
 			p.Line += b.Lines
 		}
 		b.Problems = append(b.Problems, p)
+	}
+	for _, c := range next.Others {
+		if len(b.Others) < MaxBackfillOthers && !slices.Contains(b.Others, c) {
+			b.Others = append(b.Others, c)
+		}
 	}
 	b.Lines += next.Lines
 	b.Inserted += next.Inserted

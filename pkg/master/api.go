@@ -214,11 +214,11 @@ func (m *Master) problem(err error) error {
 type output[T any] struct{ Body T }
 
 type slugInput struct {
-	Slug string `path:"slug" maxLength:"64" pattern:"^[a-z0-9-]+$" doc:"The event"`
+	Slug string `path:"slug" maxLength:"64" pattern:"^[a-z0-9-]+$" patternDescription:"lower-case letters, digits and dashes" doc:"The event"`
 }
 
 type channelInput struct {
-	Slug    string `path:"slug" maxLength:"64" pattern:"^[a-z0-9-]+$" doc:"The event"`
+	Slug    string `path:"slug" maxLength:"64" pattern:"^[a-z0-9-]+$" patternDescription:"lower-case letters, digits and dashes" doc:"The event"`
 	Channel string `path:"channel" maxLength:"200" doc:"The channel's Twitch id or login"`
 }
 
@@ -232,13 +232,13 @@ type heartbeatInput struct {
 }
 
 type importInput struct {
-	Slug        string `path:"slug" maxLength:"64" pattern:"^[a-z0-9-]+$" doc:"The event"`
+	Slug        string `path:"slug" maxLength:"64" pattern:"^[a-z0-9-]+$" patternDescription:"lower-case letters, digits and dashes" doc:"The event"`
 	ContentType string `header:"Content-Type" hidden:"true"`
 	RawBody     []byte
 }
 
 type patchInput struct {
-	Slug string `path:"slug" maxLength:"64" pattern:"^[a-z0-9-]+$" doc:"The event"`
+	Slug string `path:"slug" maxLength:"64" pattern:"^[a-z0-9-]+$" patternDescription:"lower-case letters, digits and dashes" doc:"The event"`
 	Body control.EventPatch
 }
 
@@ -492,6 +492,7 @@ func (m *Master) health(ctx context.Context) (control.Health, error) {
 			}
 		case c.Role == control.RoleCollector && c.Collector != nil && m.stateOf(c) != control.CollectorSilent:
 			out.Collectors++
+		case c.Role != control.RoleMaster && c.Role != control.RoleCollector && time.Since(c.Seen) <= max(silentAfter, 3*m.cfg.MemberInterval):
 		default:
 			continue
 		}

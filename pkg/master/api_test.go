@@ -131,15 +131,23 @@ func TestStates(t *testing.T) {
 				t.Errorf("change %s: %s, want %s", slug, got, want)
 			}
 		}
+		// One that lies wholly in the past ends without having been live.
+		create(control.NewEvent{Slug: "past", Start: now.Add(-3 * time.Hour), End: now.Add(-2 * time.Hour)})
+		do("past", control.Stop, "ended")
+		if e, err := w.op.Event(w.ctx, "past"); err != nil || !e.End.Equal(record.Millis(now.Add(-2*time.Hour))) {
+			t.Errorf("its end is %v, %v", e.End, err)
+		}
+		patch("past", control.EventPatch{TextDays: new(4), RecordDays: new(2)}, "the request has a value that can't be used: "+
+			"text_days: 4: the records go 2 days after the end, and their texts with them: use 2 or less, or keep the records for longer")
 		create(control.NewEvent{Slug: "a"})
 		do("a", control.Schedule, "schedule event a: event a has no start and no end: run tungstene event set a --start TIME --end TIME first")
 		do("a", control.Start, "start event a: event a has no end: run tungstene event set a --end TIME first")
 		patch("a", control.EventPatch{End: new(now.Add(time.Hour))}, "")
 		do("a", control.Schedule, "schedule event a: event a has no start: run tungstene event set a --start TIME first")
 		do("a", control.Unschedule, "draft")
-		do("a", control.Stop, "stop event a: event a is draft: only a live event can be stopped")
+		do("a", control.Stop, "stop event a: event a is draft: only a live event can be stopped, or a draft whose end has passed")
 		patch("a", control.EventPatch{Start: new(now.Add(-2 * time.Hour)), End: new(now.Add(-time.Hour))}, "")
-		do("a", control.Schedule, "schedule event a: the end of event a, "+now.Add(-time.Hour).UTC().Format(time.RFC3339)+", has passed: set a later one first")
+		do("a", control.Schedule, "schedule event a: the end of event a, "+now.Add(-time.Hour).UTC().Format(time.RFC3339)+", has passed: set a later one first, or to fill it from files run tungstene event stop a")
 		patch("a", control.EventPatch{Start: new(now.Add(time.Hour)), End: new(now.Add(10 * time.Hour))}, "")
 		do("a", control.Schedule, "scheduled")
 		do("a", control.Schedule, "scheduled")
@@ -161,7 +169,7 @@ func TestStates(t *testing.T) {
 		patch("a", control.EventPatch{Start: new(now.Add(time.Minute))}, "event a is live: its start can't change any more")
 		patch("a", control.EventPatch{End: new(now.Add(-time.Minute))}, "event a is live: its end can only become a moment in the future (to end it now, stop it)")
 		patch("a", control.EventPatch{Name: new("Zed"), Replicas: new(2), KeepText: new(true), Currency: new("USD"), TimeZone: new("Europe/Paris")}, "")
-		patch("a", control.EventPatch{Currency: new("dollars")}, "validation failed: body.currency: expected string to match pattern ^[A-Z]{3}$")
+		patch("a", control.EventPatch{Currency: new("dollars")}, "validation failed: body.currency: expected string to be three capital letters, an ISO 4217 code such as EUR")
 		w.sleep(time.Minute)
 		do("a", control.Stop, "ended")
 		do("a", control.Stop, "ended")
@@ -184,7 +192,7 @@ func TestStates(t *testing.T) {
 		if _, err := w.op.Event(w.ctx, "b"); !errors.As(err, &p) || p.Status != 404 || p.Title != "Not Found" {
 			t.Errorf("an event that isn't there: %v", err)
 		}
-		if list, err := w.op.Events(w.ctx); err != nil || len(list) != 1 {
+		if list, err := w.op.Events(w.ctx); err != nil || len(list) != 2 {
 			t.Errorf("events: %v, %v", list, err)
 		}
 	})

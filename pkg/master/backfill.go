@@ -44,7 +44,7 @@ type Taken struct {
 }
 
 type backfillInput struct {
-	Slug    string `path:"slug" maxLength:"64" pattern:"^[a-z0-9-]+$" doc:"The event"`
+	Slug    string `path:"slug" maxLength:"64" pattern:"^[a-z0-9-]+$" patternDescription:"lower-case letters, digits and dashes" doc:"The event"`
 	Channel string `path:"channel" maxLength:"200" doc:"The channel's Twitch id or login"`
 	Format  string `query:"format" required:"true" enum:"irc,vod" doc:"irc: raw lines of IRC with tags. vod: the chat of a broadcast as JSON."`
 	Origin  string `query:"origin" maxLength:"100" default:"upload" doc:"Names the file; the records say backfill: and this name"`
@@ -65,6 +65,9 @@ func (m *Master) backfill(ctx context.Context, in *backfillInput) (control.Backf
 	case record.EventFrozen:
 		return out, conflict("event %s is frozen: nothing is added to it any more", e.Slug)
 	case record.EventDraft, record.EventScheduled:
+		if !e.End.IsZero() && !e.End.After(m.cfg.Clock.Now()) {
+			return out, conflict("event %s is %s, and its end has passed: run tungstene event stop %s first", e.Slug, e.State, e.Slug)
+		}
 		return out, conflict("event %s is %s: it has not begun", e.Slug, e.State)
 	}
 	if !e.RecordsErased.IsZero() {
@@ -84,7 +87,7 @@ func (m *Master) backfill(ctx context.Context, in *backfillInput) (control.Backf
 		return out, badValue("body", "%s", err.Error())
 	}
 	out = control.Backfilled{
-		Lines: res.Lines, Outside: res.Outside, OtherChannel: res.OtherChannel, Ignored: res.Ignored, Skipped: res.Faulty,
+		Lines: res.Lines, Outside: res.Outside, OtherChannel: res.OtherChannel, Others: res.Others, Ignored: res.Ignored, Skipped: res.Faulty,
 	}
 	for _, p := range res.Problems {
 		out.Problems = append(out.Problems, control.BackfillProblem(p))

@@ -56,7 +56,19 @@ func newEvent(in control.NewEvent, now time.Time) (record.Event, error) {
 	if !in.End.IsZero() {
 		e.End = record.Millis(in.End)
 	}
-	return e, checkEvent(e)
+	if err := checkEvent(e); err != nil {
+		return e, err
+	}
+	return e, checkRetention(e)
+}
+
+// checkRetention refuses texts that are to be kept for longer than the records that they are in.
+func checkRetention(e record.Event) error {
+	if e.RecordDays > 0 && e.TextDays > e.RecordDays {
+		return badValue("text_days", "%d: the records go %s after the end, and their texts with them: use %d or less, or keep the records for longer",
+			e.TextDays, daysText(e.RecordDays), e.RecordDays)
+	}
+	return nil
 }
 
 // checkEvent checks what must hold of an event in any state.
@@ -112,12 +124,13 @@ func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 // is left alone.
 func act(e record.Event, a control.Action, now time.Time) (record.Event, error) {
 	now = record.Millis(now)
+	was := e.State
 	refuse := func() (record.Event, error) {
 		return e, conflict("event %s is %s: %s", e.Slug, e.State, map[control.Action]string{
 			control.Schedule:   "only a draft can be scheduled",
 			control.Unschedule: "only a scheduled event can become a draft again",
 			control.Start:      "only a draft, a scheduled or an ended event can be started",
-			control.Stop:       "only a live event can be stopped",
+			control.Stop:       "only a live event can be stopped, or a draft whose end has passed",
 		}[a])
 	}
 	switch a {
@@ -159,6 +172,11 @@ func act(e record.Event, a control.Action, now time.Time) (record.Event, error) 
 		case record.EventEnded:
 			return e, nil
 		case record.EventLive:
+		case record.EventDraft:
+			// An event of the past, to be filled from files.
+			if e.Start.IsZero() || e.End.IsZero() || e.End.After(now) {
+				return refuse()
+			}
 		default:
 			return refuse()
 		}
@@ -175,7 +193,11 @@ func act(e record.Event, a control.Action, now time.Time) (record.Event, error) 
 		return e, err
 	}
 	if !e.End.After(now) {
-		return e, conflict("the end of event %s, %s, has passed: set a later one first", e.Slug, stamp(e.End))
+		remedy := "set a later one first"
+		if was == record.EventDraft {
+			remedy += ", or to fill it from files run tungstene event stop " + e.Slug
+		}
+		return e, conflict("the end of event %s, %s, has passed: %s", e.Slug, stamp(e.End), remedy)
 	}
 	return e, nil
 }
@@ -262,6 +284,11 @@ func patch(e record.Event, p control.EventPatch, now time.Time) (record.Event, e
 		}
 		e.Replicas = *p.Replicas
 	}
+	if p.TextDays != nil || p.RecordDays != nil {
+		if err := checkRetention(e); err != nil {
+			return e, err
+		}
+	}
 	return e, checkEvent(e)
 }
 
@@ -291,6 +318,9 @@ func shorten(e record.Event, p control.EventPatch) (record.Event, error) {
 func daysText(days int) string {
 	if days == 0 {
 		return "for ever"
+	}
+	if days == 1 {
+		return "1 day"
 	}
 	return fmt.Sprintf("%d days", days)
 }

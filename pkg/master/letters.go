@@ -32,7 +32,7 @@ const (
 
 type lettersInput struct {
 	Event string `query:"event" maxLength:"64" doc:"Only of this event"`
-	Code  string `query:"code" maxLength:"64" doc:"Only of this code: unreadable, refused, frozen"`
+	Code  string `query:"code" enum:"unreadable,refused,frozen" doc:"Only of this code: unreadable, refused, frozen"`
 	Limit int    `query:"limit" minimum:"1" maximum:"1000" default:"100" doc:"The most of one page"`
 	After string `query:"after" maxLength:"200" doc:"The field next of the page before"`
 }
@@ -115,7 +115,19 @@ func (m *Master) listLetters(ctx context.Context, in *lettersInput) (control.Let
 		l.Body = nil // a page of them would be large, and is not shown
 		out.Letters = append(out.Letters, l)
 	}
+	if len(out.Letters) == 0 && after == (letterCursor{}) {
+		return out, m.known(ctx, in.Event)
+	}
 	return out, nil
+}
+
+// known is an error where an event is named that there is not.
+func (m *Master) known(ctx context.Context, event string) error {
+	if event == "" {
+		return nil
+	}
+	_, err := m.event(ctx, event)
+	return err
 }
 
 func (m *Master) showLetter(ctx context.Context, in *letterInput) (control.LetterView, error) {
@@ -250,7 +262,8 @@ func (m *Master) dropLetters(ctx context.Context, in control.LetterChoice) (cont
 }
 
 // eachLetter does something to every letter of a choice. What it is told to do says whether it has
-// changed the letter; one that is neither changed nor gone waits for its replay.
+// changed the letter; one that is neither changed nor gone waits for its replay. A stateError is about
+// that letter alone.
 func (m *Master) eachLetter(ctx context.Context, in control.LetterChoice, do func(context.Context, string) (letterFate, error)) (control.LetterOutcome, error) {
 	var out control.LetterOutcome
 	ids, next, err := m.chosenLetters(ctx, in)
@@ -264,6 +277,13 @@ func (m *Master) eachLetter(ctx context.Context, in control.LetterChoice, do fun
 			break
 		}
 		fate, err := do(ctx, id.id)
+		var refused *stateError
+		if errors.As(err, &refused) {
+			if out.Refused++; len(out.Problems) < control.MaxLetterProblems {
+				out.Problems = append(out.Problems, refused.msg)
+			}
+			continue
+		}
 		if err != nil {
 			return out, err
 		}
@@ -316,7 +336,10 @@ func (m *Master) chosenLetters(ctx context.Context, in control.LetterChoice) (li
 		}
 		list = append(list, letterCursor{l.Time, l.ID})
 	}
-	return list, next, nil
+	if len(list) == 0 && after == (letterCursor{}) {
+		err = m.known(ctx, in.Event)
+	}
+	return list, next, err
 }
 
 func (m *Master) replayLetter(ctx context.Context, id string) (letterFate, error) {
@@ -331,6 +354,9 @@ func (m *Master) replayLetter(ctx context.Context, id string) (letterFate, error
 		if l.State == record.LetterReplay {
 			return letterWaits, nil
 		}
+		if err := m.replayable(ctx, l); err != nil {
+			return letterGone, err
+		}
 		rev := l.Rev
 		l.Rev, l.State, l.Replay = rev+1, record.LetterReplay, rand.Text()
 		err = m.setDoc(ctx, store.Letters, rev, id, l)
@@ -342,6 +368,24 @@ func (m *Master) replayLetter(ctx context.Context, id string) (letterFate, error
 		}
 		return letterChanged, nil
 	}
+}
+
+// replayable refuses, with a stateError, to replay what would come back at once.
+func (m *Master) replayable(ctx context.Context, l record.Letter) error {
+	if _, err := record.DecodeBatch(l.Body); err != nil {
+		return conflict("%s can't be replayed, since it can't be read (%s): drop it, or keep it", l.ID, err)
+	}
+	if l.Event == "" {
+		return nil
+	}
+	e, err := m.event(ctx, l.Event)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	if e.State == record.EventFrozen {
+		return conflict("%s can't be replayed: event %s is frozen, and nothing is added to it any more", l.ID, l.Event)
+	}
+	return nil
 }
 
 func (m *Master) dropLetter(ctx context.Context, id string) (letterFate, error) {

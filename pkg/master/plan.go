@@ -150,6 +150,7 @@ func (p *planner) step(now time.Time, members []control.Member, want wanted) pla
 	}
 	p.assign(now, alive, held, gone, want, &out)
 	p.write(now, slices.Concat(alive, held), want, &out)
+	out.unassigned = slices.DeleteFunc(out.unassigned, p.readOn)
 	p.report(want, &out)
 	return out
 }
@@ -557,6 +558,28 @@ func same(a, b control.Assignment) bool {
 		})
 }
 
+// readOn reports whether a collector that leaves still reads a channel which nobody else can take: it
+// does so until somebody can, or until it is gone.
+func (p *planner) readOn(id ChannelID) bool {
+	for name, h := range p.collectors {
+		if h.leaving && !h.gone && h.joined[id] &&
+			slices.ContainsFunc(p.docs[name].Channels, func(c control.AssignedChannel) bool { return c.Channel == id }) {
+			return true
+		}
+	}
+	return false
+}
+
+// room is what to do where collectors lack room.
+func (p *planner) room() string {
+	for _, h := range p.collectors {
+		if h.leaving && !h.gone {
+			return "Start another collector, raise their capacity, or take a drain back: tungstene drain NAME --undo."
+		}
+	}
+	return "Start another collector or raise their capacity."
+}
+
 // report adds the conditions about channels.
 func (p *planner) report(want wanted, out *plan) {
 	for _, name := range slices.Sorted(maps.Keys(p.docs)) {
@@ -581,7 +604,7 @@ func (p *planner) report(want wanted, out *plan) {
 	if n := len(out.unassigned); n > 0 {
 		out.conditions = append(out.conditions, control.Condition{
 			Name:   "channels-unassigned",
-			Detail: fmt.Sprintf("%d of %d channels found no collector with room. Start another collector or raise their capacity.", n, len(want.channels)),
+			Detail: fmt.Sprintf("%d of %d channels found no collector with room. %s", n, len(want.channels), p.room()),
 		})
 	}
 	lacking := 0
@@ -593,7 +616,7 @@ func (p *planner) report(want wanted, out *plan) {
 	if lacking > 0 {
 		out.conditions = append(out.conditions, control.Condition{
 			Name:   "replicas-missing",
-			Detail: fmt.Sprintf("%d channels are read by fewer collectors than their event asks for. Start another collector or raise their capacity.", lacking),
+			Detail: fmt.Sprintf("%d channels are read by fewer collectors than their event asks for. %s", lacking, p.room()),
 		})
 	}
 }

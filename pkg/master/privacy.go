@@ -671,7 +671,7 @@ func (m *Master) destroyKey(ctx context.Context, slug string) (control.KeyDestro
 		"Backups of the key directory hold the key until they are deleted.",
 	}}
 	e, err := m.changeEvent(ctx, slug, func(e record.Event) (record.Event, error) {
-		if !e.KeyDestroyed.IsZero() {
+		if out.Before = !e.KeyDestroyed.IsZero(); out.Before {
 			return e, nil
 		}
 		if e.State != record.EventEnded && e.State != record.EventFrozen {

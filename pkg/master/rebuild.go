@@ -23,12 +23,12 @@ const (
 )
 
 type rebuildInput struct {
-	Slug string `path:"slug" maxLength:"64" pattern:"^[a-z0-9-]+$" doc:"The event"`
+	Slug string `path:"slug" maxLength:"64" pattern:"^[a-z0-9-]+$" patternDescription:"lower-case letters, digits and dashes" doc:"The event"`
 	Body control.Rebuild
 }
 
 type rebuildStateInput struct {
-	Slug string    `path:"slug" maxLength:"64" pattern:"^[a-z0-9-]+$" doc:"The event"`
+	Slug string    `path:"slug" maxLength:"64" pattern:"^[a-z0-9-]+$" patternDescription:"lower-case letters, digits and dashes" doc:"The event"`
 	From time.Time `query:"from" doc:"Inclusive; the event's first minute when left out"`
 	To   time.Time `query:"to" doc:"Exclusive; after the last minute when left out"`
 }

@@ -116,7 +116,7 @@ type Audience struct {
 	// Peak is the highest number at one slot; of an event, the highest sum over its channels.
 	Peak int64 `bson:"peak" json:"peak"`
 	// PeakAt is the first slot of the peak; the zero time where nothing was live.
-	PeakAt time.Time `bson:"peak_at" json:"peak_at"`
+	PeakAt time.Time `bson:"peak_at" json:"peak_at,omitzero"`
 	// WatchMinutes is the sum over the minutes of their averages: the time that viewers spent.
 	WatchMinutes float64 `bson:"watch_minutes" json:"watch_minutes"`
 	// LiveMinutes and SampledMinutes count channel-minutes: those with a live sample, and those
@@ -154,8 +154,8 @@ type Event struct {
 	// State is draft, scheduled, live, ended or frozen.
 	State string `bson:"state" json:"state"`
 	// Start and End bound it by event time: [Start, End).
-	Start time.Time `bson:"start" json:"start"`
-	End   time.Time `bson:"end"   json:"end"`
+	Start time.Time `bson:"start" json:"start,omitzero"`
+	End   time.Time `bson:"end"   json:"end,omitzero"`
 	// TimeZone is the IANA name that its days and displayed times go by.
 	TimeZone string `bson:"time_zone" json:"time_zone"`
 	// Currency is the ISO 4217 code that its money is shown in.
@@ -164,7 +164,7 @@ type Event struct {
 	KeepText bool `bson:"keep_text" json:"keep_text"`
 	// Replicas is on how many collectors each channel is read, 1 or 2.
 	Replicas int       `bson:"replicas" json:"replicas"`
-	Created  time.Time `bson:"created"  json:"created"`
+	Created  time.Time `bson:"created"  json:"created,omitzero"`
 	// TextDays and RecordDays are how many days after its end the texts of messages, and all records
 	// that speak of chatters, are erased; 0 is never. Records are erased only of a frozen event.
 	TextDays   int `bson:"text_days,omitempty"   json:"text_days,omitempty"`
@@ -201,7 +201,7 @@ type Channel struct {
 	Picture string `bson:"picture" json:"picture"`
 	// Status is active, unresolved (not looked up yet) or unknown (Twitch knows no such login).
 	Status string    `bson:"status" json:"status"`
-	Added  time.Time `bson:"added"  json:"added"`
+	Added  time.Time `bson:"added"  json:"added,omitzero"`
 }
 
 // The statuses of a Channel.

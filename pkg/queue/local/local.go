@@ -34,7 +34,7 @@ var (
 	// kept. There is room again when something was acknowledged.
 	ErrFull = errors.New("queue is full")
 	// ErrInUse: the file is open already, in another process or in this one.
-	ErrInUse = errors.New("another process uses it")
+	ErrInUse = errors.New("another process uses it; stop that one, or use another data folder")
 	// ErrDamaged: the file is no queue of ours, or it is broken.
 	ErrDamaged = errors.New("damaged, or not a queue of Tungstene")
 )

@@ -9,6 +9,7 @@ package backfill
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -34,6 +35,7 @@ const (
 	MaxLineBytes    = 64 << 10  // a line of IRC; Twitch's own are at most 8.7 kB
 	MaxCommentBytes = 256 << 10 // one comment of a VOD
 	MaxProblems     = 20        // problems that a Result tells one by one
+	MaxOthers       = 5         // other channels that a Result names
 )
 
 // ErrFormat is wrapped by the error about a file that is in neither format.
@@ -59,8 +61,10 @@ type Result struct {
 	Lines int
 	// Outside counts those before Start or from End on.
 	Outside int
-	// OtherChannel counts those of other channels.
+	// OtherChannel counts those of other channels, Others are the first MaxOthers of these, by login, or
+	// by Twitch id where no login is told.
 	OtherChannel int
+	Others       []string
 	// Ignored counts those that are no record: empty lines, PINGs, JOINs, a VOD's notices.
 	Ignored int
 	// Faulty counts those that can't be used; Problems says why, of the first MaxProblems.
@@ -83,12 +87,22 @@ func (r *Result) Add(next Result) {
 		}
 		r.Problems = append(r.Problems, Problem{Line: r.Lines + p.Line, Reason: p.Reason})
 	}
+	for _, c := range next.Others {
+		r.other(c)
+	}
 	r.Records = append(r.Records, next.Records...)
 	r.Lines += next.Lines
 	r.Outside += next.Outside
 	r.OtherChannel += next.OtherChannel
 	r.Ignored += next.Ignored
 	r.Faulty += next.Faulty
+}
+
+// other notes the name of another channel.
+func (r *Result) other(name string) {
+	if len(r.Others) < MaxOthers && name != "" && len(name) <= 64 && !slices.Contains(r.Others, name) {
+		r.Others = append(r.Others, name)
+	}
 }
 
 // Convert makes the records of a chunk, or of a whole file that is not compressed. Whatever is wrong

@@ -89,6 +89,11 @@ func (c *converter) line(line []byte) {
 	switch {
 	case !c.wanted(tags["room-id"], login):
 		c.out.OtherChannel++
+		name := strings.TrimPrefix(login, "#")
+		if strings.EqualFold(name, c.to.Channel.Login) {
+			name = tags["room-id"] // its login was another's then
+		}
+		c.out.other(strings.ToLower(name))
 	case len(tags) == 0:
 		c.faulty(noTags)
 	default:

@@ -158,6 +158,7 @@ func (c *converter) comment(read *comment, owner string) {
 		return
 	case channel != "" && channel != c.to.Channel.ID:
 		c.out.OtherChannel++
+		c.out.other(channel)
 		return
 	case read.Message == nil:
 		c.faulty(noMessage)
