@@ -1043,7 +1043,10 @@ func TestFreezeWaits(t *testing.T) {
 		c := &control.CollectorMember{Epoch: 1, Revision: 1, Joined: []string{"1"}, Status: control.CollectorStatus{OutboxBatches: 3}}
 		stopCollector := w.collector(c)
 		consumer := &control.ConsumerStatus{Held: 2}
-		consume := func() (stop func()) { return w.member("consumer", func(d *control.Member) { d.Consumer = consumer }) }
+		run := "1"
+		consume := func() (stop func()) {
+			return w.member("consumer", func(d *control.Member) { d.Consumer, d.Run = consumer, run })
+		}
 		stopConsumer := consume()
 		w.depth(queue.Store, 5)
 		w.custody(w.store, "c")
@@ -1063,6 +1066,10 @@ func TestFreezeWaits(t *testing.T) {
 		waits("The event is live")
 		w.patch(func(e *record.Event) { e.State = record.EventEnded })
 		waits("3 batches in its outbox")
+		stopCollector()
+		waits("Collector a is silent")
+		w.collector(c)
+		waits("3 batches in its outbox")
 		change(func() { c.Status.OutboxBatches = -1 })
 		waits("can't tell what is in its outbox")
 		change(func() { c.Status.OutboxBatches, c.Status.Waiting = 0, 4 })
@@ -1070,11 +1077,11 @@ func TestFreezeWaits(t *testing.T) {
 		change(func() { c.Status.Waiting, c.Status.Conditions = 0, []control.Condition{{Name: "outbox-unwritable"}} })
 		waits("can't write its outbox")
 		change(func() { c.Status.Conditions = nil })
-		waits("still reads 1 channels")
+		waits("still reads 1 channel of")
 		w.put(store.Assignments, "a", &control.Assignment{Collector: "a", Rev: 1, Epoch: 1, Revision: 2, Channels: []control.AssignedChannel{
 			{Channel: "1", Events: []string{other}},
 		}})
-		waits("still reads 1 channels")
+		waits("still reads 1 channel of")
 		change(func() { c.Revision = 2 })
 		waits("5 batches are in the queue")
 		w.depth(queue.Store, 0)
@@ -1083,13 +1090,16 @@ func TestFreezeWaits(t *testing.T) {
 		waits("Consumer a is silent")
 		consume()
 		waits("Consumer a holds 2 batches")
-		stopCollector()
-		waits("Collector a is silent")
-		m, _ := get[record.Manifest](w, store.Manifests, event)
-		m.Rev++
-		m.Force = true
-		w.put(store.Manifests, event, &m)
+		// Another event goes on: what is now in outbox and queue is its own.
+		change(func() { c.Status.OutboxBatches = 7 })
+		w.depth(queue.Store, 9)
 		waits("Consumer a holds 2 batches")
+		// One that ends gives back what it held: then the queue must be empty once more.
+		change(func() { run = "2" })
+		waits("9 batches are in the queue")
+		w.depth(queue.Store, 0)
+		waits("Consumer a holds 2 batches")
+		w.depth(queue.Store, 9)
 		w.put(store.Marks, "x", &record.Mark{ID: "x", Event: event, Time: w.start.Add(time.Minute), Nonce: "n"})
 		change(func() { consumer.Held = 0 })
 		w.until("it is frozen", w.sealed)
@@ -1097,6 +1107,32 @@ func TestFreezeWaits(t *testing.T) {
 		if m, _ := get[record.Manifest](w, store.Manifests, event); len(m.Waiting) > 0 || m.Frozen.IsZero() || m.Revision != 1 {
 			w.tb.Errorf("manifest: %+v", m)
 		}
+	})
+}
+
+// TestFreezeByForce: members that are gone for good are waited for until somebody says so.
+func TestFreezeByForce(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(w *world) {
+		w.fill()
+		w.settled()
+		w.collector(&control.CollectorMember{Status: control.CollectorStatus{OutboxBatches: 3}})()
+		w.member("consumer", func(d *control.Member) { d.Consumer = &control.ConsumerStatus{Held: 2} })()
+		w.custody(w.store, "c")
+		w.wantFreeze()
+		force := func(of string) {
+			w.tb.Helper()
+			w.until(of+" is waited for", func() bool {
+				m, _ := get[record.Manifest](w, store.Manifests, event)
+				return slices.ContainsFunc(m.Waiting, func(s string) bool { return strings.HasPrefix(s, of+" a is silent") })
+			})
+			m, _ := get[record.Manifest](w, store.Manifests, event)
+			m.Rev++
+			m.Force = true
+			w.put(store.Manifests, event, &m)
+		}
+		force("Collector")
+		w.until("it is frozen", w.sealed)
 	})
 }
 

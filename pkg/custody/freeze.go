@@ -19,10 +19,20 @@ import (
 // outboxUnwritable is the condition of a collector that has records which it can't write down.
 const outboxUnwritable = "outbox-unwritable"
 
-// freezing is what is known of an event that is being frozen.
+// freezing is what is known of an event that is being frozen. Other events may be live meanwhile, and
+// then outboxes, queue and consumers are never all empty at once. That isn't needed: what was seen empty
+// of what came before it stays so.
 type freezing struct {
-	// quiet is since when the queue has been empty, by the machine's time; zero when it isn't.
-	quiet time.Time
+	// resting are the collectors that don't read for the event, with the beat that told it first; clear
+	// are those of them whose outbox was empty at a later beat, with their runs.
+	resting map[string]int64
+	clear   map[string]string
+	// drained is when the queue was empty after all collectors had become clear, by the machine's time;
+	// zero when it was not yet.
+	drained time.Time
+	// holding are the consumers that may have held something then, with their runs; those that held
+	// nothing at a later beat go.
+	holding map[string]string
 	// marked says that all minutes were marked in this term.
 	marked bool
 	// texts is the last sweep for texts, if there are to be none.
@@ -66,7 +76,7 @@ func (t *term) freeze(ctx context.Context) (more bool, err error) {
 	for i := range all {
 		f := t.freezes[all[i].Event]
 		if f == nil {
-			f = &freezing{}
+			f = &freezing{resting: map[string]int64{}, clear: map[string]string{}}
 			t.freezes[all[i].Event] = f
 		}
 		again, err := t.freezeEvent(ctx, &all[i], f)
@@ -174,22 +184,22 @@ func (t *term) onItsWay(ctx context.Context, m *record.Manifest, f *freezing, e 
 	over := e.End.Add(t.cfg.EndGrace)
 	switch {
 	case e.State != record.EventEnded:
-		f.quiet = time.Time{}
+		f.anew()
 		return []string{fmt.Sprintf("The event is %s: stop it first.", e.State)}, nil
 	case t.cfg.Clock.Now().Before(over):
-		f.quiet = time.Time{}
+		f.anew()
 		return []string{fmt.Sprintf("The event is collected until %s.", over.UTC().Format(time.RFC3339))}, nil
 	}
 	members, err := t.members(ctx)
 	if err != nil {
 		return nil, err
 	}
-	what, err := t.collecting(ctx, m, e, members)
+	what, err := t.collecting(ctx, m, f, e, members)
 	if err != nil {
 		return nil, err
 	}
 	if len(what) > 0 {
-		f.quiet = time.Time{}
+		f.drained = time.Time{}
 		return what, nil
 	}
 	if what, err = t.consuming(ctx, m, f, members); err != nil || len(what) > 0 {
@@ -232,7 +242,9 @@ func (t *term) members(ctx context.Context) ([]control.Member, error) {
 }
 
 // collecting says which collectors may still have something of an event.
-func (t *term) collecting(ctx context.Context, m *record.Manifest, e record.Event, members []control.Member) ([]string, error) {
+func (t *term) collecting(
+	ctx context.Context, m *record.Manifest, f *freezing, e record.Event, members []control.Member,
+) ([]string, error) {
 	channels := map[string]struct{}{}
 	for raw, err := range t.store.Find(ctx, store.Query{Collection: store.Channels, Event: e.Slug}) {
 		if err != nil {
@@ -251,6 +263,20 @@ func (t *term) collecting(ctx context.Context, m *record.Manifest, e record.Even
 		if c.Role != control.RoleCollector {
 			continue
 		}
+		n := 0
+		if c.Collector != nil {
+			var err error
+			if n, err = t.reads(ctx, c, e.Slug, channels); err != nil {
+				return nil, err
+			}
+		}
+		if n > 0 {
+			delete(f.resting, c.ID)
+			delete(f.clear, c.ID)
+		}
+		if run, ok := f.clear[c.ID]; ok && run == c.Run {
+			continue
+		}
 		h := t.heard[c.ID]
 		switch {
 		case h.at.IsZero() && now.Sub(h.first) < t.cfg.Silence:
@@ -265,22 +291,26 @@ func (t *term) collecting(ctx context.Context, m *record.Manifest, e record.Even
 		case c.Collector == nil:
 			continue // no heartbeat of it yet: it has nothing
 		}
+		since, rests := f.resting[c.ID]
+		if n > 0 {
+			what = append(what, fmt.Sprintf("Collector %s still reads %s of the event.", c.Name, count(n, "channel", "channels")))
+		} else if !rests || c.Beat < since {
+			f.resting[c.ID], since = c.Beat, c.Beat
+		}
 		switch st := &c.Collector.Status; {
 		case st.OutboxBatches > 0:
-			what = append(what, fmt.Sprintf("Collector %s has %d batches in its outbox.", c.Name, st.OutboxBatches))
+			what = append(what, fmt.Sprintf("Collector %s has %s in its outbox.", c.Name, count(st.OutboxBatches, "batch", "batches")))
 		case st.OutboxBatches < 0:
 			what = append(what, fmt.Sprintf("Collector %s can't tell what is in its outbox.", c.Name))
 		case st.Waiting > 0:
-			what = append(what, fmt.Sprintf("Collector %s has %d records that its outbox does not take.", c.Name, st.Waiting))
+			what = append(what, fmt.Sprintf("Collector %s has %s that its outbox does not take.", c.Name, count(st.Waiting, "record", "records")))
 		case slices.ContainsFunc(st.Conditions, func(c control.Condition) bool { return c.Name == outboxUnwritable }):
 			what = append(what, fmt.Sprintf("Collector %s can't write its outbox.", c.Name))
-		}
-		n, err := t.reads(ctx, c, e.Slug, channels)
-		if err != nil {
-			return nil, err
-		}
-		if n > 0 {
-			what = append(what, fmt.Sprintf("Collector %s still reads %d channels of the event.", c.Name, n))
+		case n > 0:
+		case c.Beat == since: // what it read last may be on its way to the outbox
+			what = append(what, fmt.Sprintf("Collector %s has just stopped reading the event.", c.Name))
+		default:
+			f.clear[c.ID] = c.Run
 		}
 	}
 	return what, nil
@@ -320,50 +350,74 @@ func (t *term) reads(ctx context.Context, c *control.Member, event string, chann
 	return n, nil
 }
 
-// consuming says what is in the queue or in consumers' hands. The queue must be empty for some time,
-// and each consumer must have said within that time that it holds nothing. What one holds that is silent
-// is in no queue: it may have lost the store, or be stopped, and keep its batches.
+// consuming says what is in the queue or in consumers' hands. The queue gives batches in their order:
+// once it was empty, all that came before is in the hands of consumers; and of each that has held nothing
+// since, all of it is stored. What one holds that is silent is in no queue: it may have lost the store, or
+// be stopped, and keep its batches. What one held that has ended is in the queue again.
 func (t *term) consuming(ctx context.Context, m *record.Manifest, f *freezing, members []control.Member) ([]string, error) {
-	depth, err := t.cfg.Queue.Depth(ctx, queue.Store)
-	if err != nil {
-		return nil, fmt.Errorf("look into the queue %q: %w", queue.Store, err)
-	}
 	now := time.Now()
-	if depth > 0 {
-		f.quiet = time.Time{}
-		return []string{fmt.Sprintf("%d batches are in the queue.", depth)}, nil
-	}
-	if f.quiet.IsZero() {
-		f.quiet = now
+	if f.drained.IsZero() {
+		depth, err := t.cfg.Queue.Depth(ctx, queue.Store)
+		if err != nil {
+			return nil, fmt.Errorf("look into the queue %q: %w", queue.Store, err)
+		}
+		if depth > 0 {
+			return []string{fmt.Sprintf("%s in the queue.", count(depth, "batch is", "batches are"))}, nil
+		}
+		f.drained, f.holding = now, map[string]string{}
+		for i := range members {
+			if c := &members[i]; c.Role == control.RoleConsumer && !c.Left {
+				f.holding[c.ID] = c.Run
+			}
+		}
 	}
 	var what []string
-	if now.Sub(f.quiet) < t.cfg.Quiet {
+	if now.Sub(f.drained) < t.cfg.Quiet {
 		what = append(what, "The queue has been empty for a moment only.")
 	}
-	for i := range members {
-		c := &members[i]
-		if c.Role != control.RoleConsumer || c.Consumer == nil {
-			continue
+	for id, run := range f.holding {
+		i := slices.IndexFunc(members, func(c control.Member) bool { return c.ID == id })
+		if i < 0 || members[i].Left || members[i].Run != run {
+			f.drained = time.Time{}
+			return []string{"A consumer has ended: what it held is in the queue again."}, nil
 		}
-		h := t.heard[c.ID]
+		c, h := &members[i], t.heard[id]
 		since := h.at
 		if since.IsZero() {
 			since = h.first
 		}
 		switch {
 		case now.Sub(since) >= t.cfg.Silence:
-			// One that has left has given back what it had, and so has one that is dead: force says that it is.
-			if !c.Left && !m.Force {
+			// One that is dead has given back what it had: force says that it is.
+			if !m.Force {
 				what = append(what, fmt.Sprintf(
 					"Consumer %s is silent and may hold batches: start it, or freeze with force when it is gone for good.", c.Name))
 			}
+		case c.Consumer == nil || !h.at.After(f.drained):
+			what = append(what, fmt.Sprintf("Consumer %s has not been heard since the queue was empty.", c.Name))
 		case c.Consumer.Held > 0:
-			what = append(what, fmt.Sprintf("Consumer %s holds %d batches.", c.Name, c.Consumer.Held))
-		case h.at.Before(f.quiet):
-			what = append(what, fmt.Sprintf("Consumer %s has not been heard since the queue became empty.", c.Name))
+			what = append(what, fmt.Sprintf("Consumer %s holds %s.", c.Name, count(c.Consumer.Held, "batch", "batches")))
+		default:
+			delete(f.holding, id)
 		}
 	}
+	slices.Sort(what)
 	return what, nil
+}
+
+// anew forgets what was seen: the event is being read.
+func (f *freezing) anew() {
+	clear(f.resting)
+	clear(f.clear)
+	f.drained = time.Time{}
+}
+
+// count is a number with its noun.
+func count[N int | int64](n N, one, many string) string {
+	if n == 1 {
+		return fmt.Sprintf("%d %s", n, one)
+	}
+	return fmt.Sprintf("%d %s", n, many)
 }
 
 // seal makes the checksums, when nothing is going to change what they are of.
