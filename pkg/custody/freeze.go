@@ -362,7 +362,7 @@ func (t *term) consuming(ctx context.Context, m *record.Manifest, f *freezing, m
 			return nil, fmt.Errorf("look into the queue %q: %w", queue.Store, err)
 		}
 		if depth > 0 {
-			return []string{fmt.Sprintf("%s in the queue.", count(depth, "batch is", "batches are"))}, nil
+			return []string{count(depth, "batch is", "batches are") + " in the queue."}, nil
 		}
 		f.drained, f.holding = now, map[string]string{}
 		for i := range members {
