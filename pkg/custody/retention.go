@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
-	"go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"
 
 	"github.com/tungstene/tungstene/pkg/record"
 	"github.com/tungstene/tungstene/pkg/rollup"
@@ -140,14 +139,13 @@ func (t *term) eraseTexts(ctx context.Context, event string, s *sweep) (done boo
 		}
 	}
 	judge := func(r record.Record) (change, bool) {
-		doc, had := withoutText(r)
-		return change{rec: r, doc: doc}, had
+		bare, had := record.WithoutText(r)
+		return change{rec: bare}, had
 	}
 	done, err = t.advance(ctx, s, judge, func(ctx context.Context, batch []change) error {
 		docs := make([]record.Record, len(batch))
 		for i := range batch {
 			docs[i] = batch[i].rec
-			docs[i].Doc = batch[i].doc
 		}
 		if err := t.rewrite(ctx, event, docs); err != nil {
 			return err
@@ -182,42 +180,14 @@ func (t *term) eraseLetterTexts(ctx context.Context, event string) error {
 	_, _, err := t.eachLetter(ctx, event, func(_ *record.Letter, records []record.Record) (rest []record.Record, touched bool) {
 		for _, r := range records {
 			if r.Event == event {
-				if doc, had := withoutText(r); had {
-					r.Doc, touched = doc, true
-				}
+				bare, had := record.WithoutText(r)
+				r, touched = bare, touched || had
 			}
 			rest = append(rest, r)
 		}
 		return rest, touched
 	})
 	return err
-}
-
-// withoutText is a record's document without the text that somebody wrote, and whether it had one.
-func withoutText(r record.Record) (bson.Raw, bool) {
-	if r.Kind != record.KindMessage && r.Kind != record.KindNotice {
-		return r.Doc, false
-	}
-	if r.Doc.Lookup("text").IsZero() {
-		return r.Doc, false
-	}
-	at, out := bsoncore.AppendDocumentStart(make([]byte, 0, len(r.Doc)))
-	_, rest, _ := bsoncore.ReadLength(r.Doc)
-	for len(rest) > 1 {
-		elem, after, ok := bsoncore.ReadElement(rest)
-		if !ok {
-			return r.Doc, false // Parse has read it to its end
-		}
-		if elem.Key() != "text" {
-			out = append(out, elem...)
-		}
-		rest = after
-	}
-	out, err := bsoncore.AppendDocumentEnd(out, at)
-	if err != nil {
-		return r.Doc, false
-	}
-	return out, true
 }
 
 // eraseRecords begins to erase an event's records, if it may, and reports whether it did.

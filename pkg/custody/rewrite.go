@@ -102,7 +102,7 @@ func (t *term) outdated(ctx context.Context, event string, records []record.Reco
 		}
 		had := false
 		if textless {
-			now.Doc, had = withoutText(now)
+			now, had = record.WithoutText(now)
 		}
 		if what == record.Changed || had {
 			out.changed = append(out.changed, now)
