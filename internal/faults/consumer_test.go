@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tungstene/tungstene/internal/cluster"
+	"github.com/tungstene/tungstene/pkg/control"
 	"github.com/tungstene/tungstene/pkg/record"
 	"github.com/tungstene/tungstene/pkg/store"
 )
@@ -100,14 +101,23 @@ func TestRollupStopped(t *testing.T) {
 }
 
 // A consumer stands still for longer than the broker waits for its heartbeat, and wakes with batches
-// in hand that others have stored meanwhile.
+// in hand that others have stored meanwhile. A master tells of it as long as it stands still.
 func TestConsumerStopped(t *testing.T) {
 	s := begin(t, options{})
+	var told, over []time.Duration
 	for _, p := range s.Consumers {
+		subject := control.RoleConsumer + "/" + p.Name
 		s.signal(p, syscall.SIGSTOP)
-		s.lasts("it stands still", 35*time.Second)
+		stopped := time.Now()
+		s.Within(detected, "it is told", raised(t, s.api, "member-silent", subject, true))
+		told = append(told, time.Since(stopped))
+		if left := 35*time.Second - time.Since(stopped); left > 0 {
+			s.lasts("it stands still", left)
+		}
 		s.signal(p, syscall.SIGCONT)
+		over = append(over, s.took(time.Now(), "it is told no more", raised(t, s.api, "member-silent", subject, false)))
 		s.flow(200)
 	}
+	s.measure("told after %s, over after %s", spread(told), spread(over))
 	s.nothingLost()
 }
