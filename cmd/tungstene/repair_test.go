@@ -258,3 +258,25 @@ func TestDrainCommand(t *testing.T) {
 		t.Errorf("it is still drained:\n%s", out)
 	}
 }
+
+// Without master.urls the doctor asks the master of this machine, and tells what it knows.
+func TestDoctorAsksItsOwnMaster(t *testing.T) {
+	d := newDesk(t)
+	d.put(store.Members, "consumer/c1", control.Member{
+		ID: "consumer/c1", Role: control.RoleConsumer, Name: "c1", Seen: time.Now().Add(time.Hour),
+		Conditions: []control.Condition{{Name: "dead-letters", Detail: "3 dead letters wait."}},
+	})
+	ask := func(listen string) string {
+		t.Helper()
+		_, out, _ := run(t, "doctor", "--data", d.flags[1], "--listen", listen,
+			"--twitch-irc", "127.0.0.1:1", "--twitch-helix", "http://127.0.0.1:1", "--twitch-auth", "http://127.0.0.1:1")
+		return out
+	}
+	if out := ask(strings.TrimPrefix(d.flags[3], "http://")); !strings.Contains(out, "warning  m1 answers, nobody leads, 0 collectors; dead-letters: 3 dead letters wait.") {
+		t.Errorf("it says:\n%s", out)
+	}
+	if out := ask("127.0.0.1:1"); !strings.Contains(out, "this installation is its own, and does not run now at http://127.0.0.1:1") {
+		t.Errorf("it says:\n%s", out)
+	}
+	d.want(app.ExitFailed, "there is no event nope", "reconcile", "--event", "nope")
+}

@@ -304,7 +304,7 @@ func (d *doctor) master(ctx context.Context) (status, detail string) {
 	switch {
 	case err == nil:
 	case own && errors.As(err, &dial) && dial.Op == "dial":
-		return CheckOK, fmt.Sprintf("master.urls is empty: this installation is its own, and does not run now at %s", urls[0])
+		return CheckOK, "master.urls is empty: this installation is its own, and does not run now at " + urls[0]
 	case !errors.As(err, &problem):
 		return d.failed(err, "check master.urls, and that a master runs")
 	default:

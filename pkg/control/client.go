@@ -355,13 +355,14 @@ func (c *Client) attempt(ctx context.Context, base *url.URL, token string, q cal
 
 func problem(res *http.Response, body []byte, host string) error {
 	p := &Problem{}
-	if strings.HasPrefix(res.Header.Get("Content-Type"), "application/problem+json") {
+	switch {
+	case strings.HasPrefix(res.Header.Get("Content-Type"), "application/problem+json"):
 		if err := json.Unmarshal(body, p); err != nil {
 			p = &Problem{Detail: fmt.Sprintf("%s answered %s with an unreadable problem", host, res.Status)}
 		}
-	} else if res.StatusCode == http.StatusBadRequest && bytes.Contains(body, []byte("HTTP request to an HTTPS server")) {
+	case res.StatusCode == http.StatusBadRequest && bytes.Contains(body, []byte("HTTP request to an HTTPS server")):
 		return fmt.Errorf("the master at %s speaks TLS: use https://%s", host, host)
-	} else {
+	default:
 		p.Detail = fmt.Sprintf("%s answered %s: is there a master at this address?", host, res.Status)
 	}
 	p.Status = res.StatusCode

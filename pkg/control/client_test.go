@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -221,5 +223,24 @@ func TestAssignmentOnTheWire(t *testing.T) {
 	b, err := json.Marshal(control.Assignment{Events: []control.AssignedEvent{{Slug: "a", Key: []byte("key")}}})
 	if err != nil || !strings.Contains(string(b), `"key":"a2V5"`) {
 		t.Errorf("%s, %v", b, err)
+	}
+}
+
+// Plain HTTP to a master with TLS is told as such, and is no refusal of what was asked.
+func TestPlainHTTPToTLS(t *testing.T) {
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
+	defer server.Close()
+	address := server.Listener.Addr().String()
+	c, err := control.New([]string{"http://" + address}, func() (string, error) { return "token", nil }, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_, err = c.Health(t.Context())
+	var p *control.Problem
+	if err == nil || errors.As(err, &p) || !strings.Contains(err.Error(), "use https://"+address) {
+		t.Errorf("%v", err)
 	}
 }
