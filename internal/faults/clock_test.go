@@ -140,7 +140,7 @@ type lab struct {
 func inOwnTime(t *testing.T, do func(t *testing.T, l *lab)) {
 	t.Helper()
 	dir := t.TempDir()
-	if shm, err := os.MkdirTemp("/dev/shm", "tungstene-"); err == nil { // syncing takes no time there
+	if shm, err := os.MkdirTemp("/dev/shm", "tungstene-"); err == nil { //nolint:usetesting // syncing takes no time there, which is most of what there is
 		dir = shm
 		t.Cleanup(func() {
 			if err := os.RemoveAll(shm); err != nil {
@@ -296,8 +296,8 @@ var lastComes = [labMinutes]time.Duration{
 	-2000 * time.Millisecond, -500 * time.Millisecond, 10 * time.Second, -2000 * time.Millisecond, -500 * time.Millisecond, 4 * time.Second,
 }
 
-// feed publishes what collectors would, at the moments at which it would come: some records each
-// second, and from ten seconds before the closing of each minute one batch after the other of records
+// feed publishes what collectors would, at the moments at which it would come: some records every other
+// second, and from six seconds before the closing of each minute one batch after the other of records
 // of that minute. A tenth of the batches comes again, at once, or half a minute later where records come
 // late anyway.
 func (l *lab) feed(at func(minute int)) {
@@ -341,11 +341,11 @@ func (l *lab) feed(at func(minute int)) {
 	}
 	for i, last := range lastComes {
 		minute := l.start.Add(time.Duration(i) * time.Minute)
-		for second := range 60 {
-			stamp := minute.Add(time.Duration(second)*time.Second + time.Duration(r.IntN(1000))*time.Millisecond)
+		for second := range 30 {
+			stamp := minute.Add(time.Duration(second)*2*time.Second + time.Duration(r.IntN(2000))*time.Millisecond)
 			add(stamp.Add(300*time.Millisecond), stamp, last)
 		}
-		for after := -10 * time.Second; after <= last; after += 100 * time.Millisecond {
+		for after := -6 * time.Second; after <= last; after += 125 * time.Millisecond {
 			stamp := minute.Add(time.Duration(r.IntN(60_000)) * time.Millisecond)
 			add(minute.Add(time.Minute+labGrace+after), stamp, last)
 		}
