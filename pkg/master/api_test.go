@@ -479,7 +479,7 @@ func TestOpenAPI(t *testing.T) {
 			}
 		}
 	}
-	if n != 36 {
+	if n != 37 {
 		t.Errorf("%d operations are described", n)
 	}
 	bubble(t, func(w *world) {
