@@ -164,7 +164,7 @@ func (w *World) Programs() []*Program {
 // longer than a minute, or when a program ends by itself.
 func (w *World) Until(what string, met func() error) {
 	w.T.Helper()
-	const patience = time.Minute
+	const patience = 3 * time.Minute
 	w.Within(patience, what, met)
 }
 
