@@ -508,7 +508,10 @@ func (s *Store) DeleteIf(ctx context.Context, c store.Collection, id, field, val
 		deleted = n > 0
 		return err
 	})
-	return deleted && err == nil, err
+	if err != nil {
+		return false, err // the writer may still be at it: deleted is not ours yet
+	}
+	return deleted, nil
 }
 
 // Delete deletes in transactions of a bounded size.
