@@ -642,7 +642,10 @@ func TestOverTheNetwork(t *testing.T) {
 	for _, id := range span(350) {
 		fake.goLive(id, "s"+id, 1, time.Unix(1_700_000_000, 0))
 	}
-	var n atomic.Int64
+	var (
+		n       atomic.Int64
+		refused atomic.Bool
+	)
 	fake.onAPI = func(w http.ResponseWriter, r *http.Request) bool {
 		switch n.Add(1) % 7 {
 		case 1:
@@ -652,7 +655,8 @@ func TestOverTheNetwork(t *testing.T) {
 			_, _ = w.Write([]byte(`{"data":[`))
 			return true
 		case 5:
-			if r.URL.Query().Get("user_id") == "1000" {
+			// Once: a second time, with the new token, would be a refusal.
+			if r.URL.Query().Get("user_id") == "1000" && refused.CompareAndSwap(false, true) {
 				reply(w, 401, nil)
 				return true
 			}
