@@ -135,7 +135,7 @@ rollup: {grace: %s}
 	s.Until("messages flow again", s.sim.HasSent(before.Sent+1000))
 	s.sim.Stop()
 	through := record.Minute(time.Now()).Add(time.Minute)
-	s.Within(2*time.Minute, "all minutes are closed", func() error {
+	s.Within(5*time.Minute, "all minutes are closed", func() error {
 		return s.look(func(db store.Store) error { return cluster.Settled(t.Context(), db, event, through) })
 	})
 	s.operate(app.ExitOK, "event", "stop", event)
