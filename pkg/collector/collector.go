@@ -10,12 +10,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	twitch "github.com/gempir/go-twitch-irc/v4"
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -496,25 +494,13 @@ func (c *Collector) line(l chat.Line) {
 
 // hear notes that a channel speaks, and what its line tells of our clock.
 func (c *Collector) hear(l chat.Line) {
-	var tags map[string]string
-	switch m := l.Message.(type) {
-	case *twitch.PrivateMessage:
-		tags = m.Tags
-	case *twitch.UserNoticeMessage:
-		tags = m.Tags
-	case *twitch.ClearChatMessage:
-		tags = m.Tags
-	case *twitch.ClearMessage:
-		tags = m.Tags
-	default:
-		return // it comes with a JOIN, not from people
-	}
-	c.listener.hear(l.Channel.ID, time.Now())
-	if !c.stamps || l.Late {
+	sent, people := l.Stamp()
+	if !people {
 		return
 	}
-	if sent, err := strconv.ParseInt(tags["tmi-sent-ts"], 10, 64); err == nil && sent > 0 {
-		c.lags.add(l.Channel.ID, l.Received.Sub(time.UnixMilli(sent)))
+	c.listener.hear(l.Channel.ID, time.Now())
+	if c.stamps && !l.Late && !sent.IsZero() {
+		c.lags.add(l.Channel.ID, l.Received.Sub(sent))
 	}
 }
 

@@ -531,11 +531,8 @@ func TestReplayDies(t *testing.T) {
 				if refuse == "nothing" {
 					return count(t, f.store, store.Letters) == 0
 				}
-				if count(t, f.store, store.Letters) != 1 {
-					return false
-				}
-				l := letters(t, f.store, 1)[0]
-				return l.State == record.LetterDead && l.ID != "x"
+				ls := filed(t, f.store)
+				return len(ls) == 1 && ls[0].State == record.LetterDead && ls[0].ID != "x"
 			}, func(t *testing.T, f fixture) {
 				t.Helper()
 				if refuse == "nothing" {

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tungstene/tungstene/pkg/clock"
+	"github.com/tungstene/tungstene/pkg/control"
 	"github.com/tungstene/tungstene/pkg/queue"
 	"github.com/tungstene/tungstene/pkg/record"
 	"github.com/tungstene/tungstene/pkg/store"
@@ -166,7 +167,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 	beats, stopBeats := context.WithCancel(context.WithoutCancel(ctx))
 	desk, closeDesk := context.WithCancel(ctx)
 	var beside, clerks sync.WaitGroup
-	beside.Go(func() { c.announce(beats) })
+	beside.Go(func() { control.Announce(beats, c.cfg.Store, c.cfg.Logger, c.member()) })
 	beside.Go(func() { c.measure(beats) })
 	clerks.Go(func() { newClerk(c).run(desk) })
 	defer func() {

@@ -401,7 +401,17 @@ func TestDeadLetters(t *testing.T) {
 // letters waits until so many dead letters are filed and none is in the queue.
 func letters(tb testing.TB, s store.Store, n int) []record.Letter {
 	tb.Helper()
-	eventually(tb, fmt.Sprintf("%d letters are filed", n), func() bool { return count(tb, s, store.Letters) == n })
+	var out []record.Letter
+	eventually(tb, fmt.Sprintf("%d letters are filed", n), func() bool {
+		out = filed(tb, s)
+		return len(out) == n
+	})
+	return out
+}
+
+// filed is the dead letters that are filed now.
+func filed(tb testing.TB, s store.Store) []record.Letter {
+	tb.Helper()
 	var out []record.Letter
 	for raw, err := range s.Find(tb.Context(), store.Query{Collection: store.Letters}) {
 		if err != nil {

@@ -2,24 +2,17 @@ package consumer
 
 import (
 	"cmp"
-	"context"
 	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"go.mongodb.org/mongo-driver/v2/bson"
-
 	"github.com/tungstene/tungstene/pkg/control"
-	"github.com/tungstene/tungstene/pkg/store"
 )
 
-// The rhythm of the member document, and the span of its rate.
-const (
-	beatEvery  = 2 * time.Second
-	rateWindow = 10 * time.Second
-)
+// rateWindow is the span of the rate that the member document tells.
+const rateWindow = 10 * time.Second
 
 // The names of conditions.
 const (
@@ -98,23 +91,15 @@ func (s *status) list() []control.Condition {
 	})
 }
 
-// announce writes the member document every two seconds until the context ends, and once more then.
-func (c *Consumer) announce(ctx context.Context) {
+// member tells the member document: a closure, for it remembers what the rate is made of.
+func (c *Consumer) member() func(now time.Time) control.Member {
 	type point struct {
 		at    time.Time
 		total int64
 	}
-	var (
-		started = time.Now()
-		beat    int64
-		points  = []point{{at: started}}
-		ticker  = time.NewTicker(beatEvery)
-		failed  bool
-	)
-	defer ticker.Stop()
-	write := func(ctx context.Context, left bool) {
-		beat++
-		now, total := time.Now(), c.status.inserted.Load()+c.status.existed.Load()
+	points := []point{{at: time.Now()}}
+	return func(now time.Time) control.Member {
+		total := c.status.inserted.Load() + c.status.existed.Load()
 		points = append(points, point{at: now, total: total})
 		for len(points) > 2 && now.Sub(points[1].at) >= rateWindow {
 			points = points[1:]
@@ -124,8 +109,7 @@ func (c *Consumer) announce(ctx context.Context) {
 			rate = float64(total-points[0].total) / span
 		}
 		m := control.Member{
-			ID: control.RoleConsumer + "/" + c.cfg.Name, Role: control.RoleConsumer, Name: c.cfg.Name, Node: c.cfg.Node,
-			Run: c.run, Version: c.cfg.Version, Started: started.UTC(), Seen: now.UTC(), Beat: beat, Left: left,
+			Role: control.RoleConsumer, Name: c.cfg.Name, Node: c.cfg.Node, Run: c.run, Version: c.cfg.Version,
 			Conditions: c.status.list(),
 			Consumer: &control.ConsumerStatus{
 				Batches: c.status.batches.Load(), Inserted: c.status.inserted.Load(), Existed: c.status.existed.Load(),
@@ -139,24 +123,6 @@ func (c *Consumer) announce(ctx context.Context) {
 		}
 		c.metrics.held.Set(float64(m.Consumer.Held))
 		c.metrics.depth.Set(float64(m.Consumer.Depth))
-		raw, err := bson.Marshal(m)
-		if err == nil {
-			ctx, cancel := context.WithTimeout(ctx, beatEvery)
-			err = c.cfg.Store.Put(ctx, store.Members, []store.Doc{{ID: m.ID, Raw: raw}})
-			cancel()
-		}
-		if err != nil && !failed && ctx.Err() == nil {
-			c.cfg.Logger.Warn("cannot write the member document; trying again", "err", err)
-		}
-		failed = err != nil
-	}
-	for {
-		write(ctx, false)
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			write(context.WithoutCancel(ctx), true)
-			return
-		}
+		return m
 	}
 }

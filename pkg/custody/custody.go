@@ -104,7 +104,6 @@ const (
 )
 
 const (
-	beatEvery = 2 * time.Second
 	// pendingFor is how old a tombstone is before it is a condition that it is still pending.
 	pendingFor = 10 * time.Minute
 	day        = 24 * time.Hour
@@ -170,7 +169,7 @@ func New(cfg Config) (*Custody, error) {
 // Run takes part in the election and works when elected, until the context ends; then it returns nil.
 func (c *Custody) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
-	wg.Go(func() { c.announce(ctx) })
+	wg.Go(func() { control.Announce(ctx, c.cfg.Store, c.cfg.Logger, c.member) })
 	err := c.elector.Run(ctx, c.lead)
 	wg.Wait()
 	return err
@@ -289,48 +288,15 @@ func (c *Custody) calm(name, subject string) {
 	delete(c.conditions, conditionKey{name, subject})
 }
 
-// announce writes the member document every two seconds until the context ends.
-func (c *Custody) announce(ctx context.Context) {
-	var (
-		started = time.Now()
-		ticker  = time.NewTicker(beatEvery)
-		failed  bool
-	)
-	defer ticker.Stop()
-	for beat := int64(1); ; beat++ {
-		err := c.putMember(ctx, started, beat, false)
-		if err != nil && !failed && ctx.Err() == nil {
-			c.cfg.Logger.Warn("cannot write the member document; trying again", "err", err)
-		}
-		failed = err != nil
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			if err := c.putMember(context.WithoutCancel(ctx), started, beat+1, true); err != nil {
-				c.cfg.Logger.Warn("cannot write that this custody has stopped; it will be told as silent", "err", err)
-			}
-			return
-		}
-	}
-}
-
-func (c *Custody) putMember(ctx context.Context, started time.Time, beat int64, left bool) error {
-	m := control.Member{
-		ID: control.RoleCustody + "/" + c.cfg.Name, Role: control.RoleCustody, Name: c.cfg.Name, Node: c.cfg.Node,
-		Run: c.run, Version: c.cfg.Version, Started: started.UTC(), Seen: time.Now().UTC(), Beat: beat, Left: left,
-	}
+// member is what the member document tells.
+func (c *Custody) member(time.Time) control.Member {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	status := c.status
-	m.Conditions = c.sorted()
-	c.mu.Unlock()
-	m.Custody = &status
-	raw, err := bson.Marshal(m)
-	if err != nil {
-		return fmt.Errorf("encode member %s: %w", m.ID, err)
+	return control.Member{
+		Role: control.RoleCustody, Name: c.cfg.Name, Node: c.cfg.Node, Run: c.run, Version: c.cfg.Version,
+		Conditions: c.sorted(), Custody: &status,
 	}
-	ctx, cancel := context.WithTimeout(ctx, beatEvery)
-	defer cancel()
-	return c.cfg.Store.Put(ctx, store.Members, []store.Doc{{ID: m.ID, Raw: raw}})
 }
 
 // readEvent reads an event; ok is false when there is none of that slug.

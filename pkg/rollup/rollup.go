@@ -69,7 +69,6 @@ const (
 	lookEvery   = 200 * time.Millisecond // at the clock, for minutes to close
 	marksEvery  = time.Second
 	eventsEvery = 2 * time.Second
-	beatEvery   = 2 * time.Second
 	pauseAfter  = time.Second // an error
 	feedBuffer  = 512         // messages
 )
@@ -114,7 +113,7 @@ func New(cfg Config) (*Rollup, error) {
 // Run takes part in the election and leads when elected, until the context ends; then it returns nil.
 func (r *Rollup) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
-	wg.Go(func() { r.announce(ctx) })
+	wg.Go(func() { control.Announce(ctx, r.cfg.Store, r.cfg.Logger, r.member) })
 	err := r.elector.Run(ctx, r.lead)
 	wg.Wait()
 	return err
@@ -361,48 +360,15 @@ func (t *term) tell() {
 	t.r.status = s
 }
 
-// announce writes the member document every two seconds until the context ends, and once more then.
-func (r *Rollup) announce(ctx context.Context) {
-	var (
-		started = time.Now()
-		ticker  = time.NewTicker(beatEvery)
-		failed  bool
-	)
-	defer ticker.Stop()
-	for beat := int64(1); ; beat++ {
-		err := r.writeMember(ctx, started, beat, false)
-		if err != nil && !failed && ctx.Err() == nil {
-			r.cfg.Logger.Warn("cannot write the member document; trying again", "err", err)
-		}
-		failed = err != nil
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			if err := r.writeMember(context.WithoutCancel(ctx), started, beat+1, true); err != nil {
-				r.cfg.Logger.Warn("cannot write that this rollup has stopped; it will be told as silent", "err", err)
-			}
-			return
-		}
-	}
-}
-
-func (r *Rollup) writeMember(ctx context.Context, started time.Time, beat int64, left bool) error {
-	m := control.Member{
-		ID: control.RoleRollup + "/" + r.cfg.Name, Role: control.RoleRollup, Name: r.cfg.Name, Node: r.cfg.Node,
-		Run: r.run, Version: r.cfg.Version, Started: started.UTC(), Seen: time.Now().UTC(), Beat: beat, Left: left,
-	}
+// member is what the member document tells.
+func (r *Rollup) member(time.Time) control.Member {
+	m := control.Member{Role: control.RoleRollup, Name: r.cfg.Name, Node: r.cfg.Node, Run: r.run, Version: r.cfg.Version}
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	status := r.status
+	m.Rollup = &status
 	for _, slug := range slices.Sorted(maps.Keys(r.failed)) {
 		m.Conditions = append(m.Conditions, r.failed[slug])
 	}
-	r.mu.Unlock()
-	m.Rollup = &status
-	raw, err := bson.Marshal(m)
-	if err != nil {
-		return fmt.Errorf("encode member %s: %w", m.ID, err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, beatEvery)
-	defer cancel()
-	return r.cfg.Store.Put(ctx, store.Members, []store.Doc{{ID: m.ID, Raw: raw}})
+	return m
 }

@@ -53,6 +53,10 @@ type Line struct {
 	Message twitch.Message
 }
 
+// Stamp is the time that Twitch stamped the line with, zero where there is none, and whether it is of
+// the kinds that come from people, not with a JOIN.
+func (l Line) Stamp() (sent time.Time, people bool) { return stampOf(l.Message) }
+
 // Span says that a connection was reading a set of channels from From (inclusive) to To
 // (exclusive), by the event clock in milliseconds: every line that Twitch sent there in that time
 // was handed to the sink. It lies within one minute.

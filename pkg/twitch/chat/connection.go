@@ -518,15 +518,19 @@ func (g *generation) prove(m twitch.Message, at, read time.Time) {
 			at = p.at
 		}
 	} else if g.behind {
-		at = stampOf(m, at)
+		// Zero where there is no stamp: that proves nothing.
+		if stamp, _ := stampOf(m); stamp.Before(at) {
+			at = stamp
+		}
 	}
 	if len(g.line.segments) > 0 && !at.IsZero() {
 		g.line.advance(at)
 	}
 }
 
-// stampOf is the time that Twitch stamped a message with, at the most at; zero where there is none.
-func stampOf(m twitch.Message, at time.Time) time.Time {
+// stampOf is the time that Twitch stamped a message with, zero where there is none, and whether it is
+// of the kinds that come from people.
+func stampOf(m twitch.Message) (sent time.Time, people bool) {
 	var tags map[string]string
 	switch m := m.(type) {
 	case *twitch.PrivateMessage:
@@ -537,12 +541,10 @@ func stampOf(m twitch.Message, at time.Time) time.Time {
 		tags = m.Tags
 	case *twitch.ClearMessage:
 		tags = m.Tags
+	default:
+		return time.Time{}, false
 	}
-	stamp := sentAt(tags["tmi-sent-ts"], time.Time{})
-	if stamp.After(at) {
-		return at
-	}
-	return stamp
+	return sentAt(tags["tmi-sent-ts"], time.Time{}), true
 }
 
 // ping makes a PING.
