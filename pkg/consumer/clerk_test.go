@@ -384,6 +384,15 @@ func (m *mortal) step(f func() error) error {
 	return errDied
 }
 
+func (m *mortal) dead() bool {
+	select {
+	case <-m.died:
+		return true
+	default:
+		return false
+	}
+}
+
 type mortalStore struct {
 	*hooked
 	m *mortal
@@ -465,21 +474,12 @@ func dieEverywhere(t *testing.T, prepare func(f fixture), reached func(f fixture
 			}
 			done := make(chan error, 1)
 			go func() { done <- c.Run(ctx) }()
-			dead := false
-			eventually(t, "it died or came to the end", func() bool {
-				select {
-				case <-m.died:
-					dead = true
-					return true
-				default:
-					return reached(f)
-				}
-			})
+			eventually(t, "it died or came to the end", func() bool { return m.dead() || reached(f) })
 			cancel()
 			if err := <-done; err != nil {
 				t.Fatal(err)
 			}
-			whole = whole || !dead
+			whole = whole || !m.dead() // asked now: it may have reached the goal by the step at which it died
 			stop := run(t, consumer.Config{Store: &faulty{Store: f.store, refuse: refuse}, Queue: f.queue, Clock: still(now)})
 			eventually(t, fmt.Sprintf("another has done it after a death at step %d, effect %v", n, effect), func() bool { return reached(f) })
 			stop()
