@@ -19,9 +19,10 @@ var layers = [][]string{
 	{"pkg/record", "pkg/clock"},
 	{"pkg/queue", "pkg/store"},
 	{"pkg/control"},
-	{"pkg/twitch", "pkg/sim"},
-	{"pkg/master", "pkg/collector", "pkg/consumer", "pkg/rollup", "pkg/web", "pkg/verify"},
-	{"pkg/custody"},
+	{"pkg/twitch", "pkg/sim", "pkg/charity"},
+	{"pkg/master", "pkg/collector", "pkg/consumer", "pkg/rollup", "pkg/verify"},
+	{"pkg/custody", "pkg/statistics"},
+	{"pkg/report", "pkg/web"},
 	{"pkg/app"},
 	{"cmd"},
 }

@@ -34,15 +34,18 @@ const (
 	KindChange     Kind = "change"     // a title, category, login or display name changed
 	KindCoverage   Kind = "coverage"   // which channels a connection was reading, from when to when
 	KindDropped    Kind = "dropped"    // what a collector had no room for
+	KindDonation   Kind = "donation"   // one donation, as a charity source tells it
+	KindAmount     Kind = "amount"     // a sample of the running total that a charity source shows
+	KindAnswer     Kind = "answer"     // an answer of a charity source, as it came
 )
 
 // Counted reports whether statistics speak of records of this kind: whether one more can change a
 // statistics document. Of a kind that is not known they don't.
 func (k Kind) Counted() bool {
 	switch k {
-	case KindMessage, KindNotice, KindModeration, KindViewers, KindCoverage:
+	case KindMessage, KindNotice, KindModeration, KindViewers, KindCoverage, KindDonation, KindAmount:
 		return true
-	case KindRoomState, KindSession, KindChange, KindDropped:
+	case KindRoomState, KindSession, KindChange, KindDropped, KindAnswer:
 		return false
 	}
 	return false

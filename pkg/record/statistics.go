@@ -75,6 +75,8 @@ type Statistics struct {
 
 	Viewers  Audience `bson:"viewers"  json:"viewers"`
 	Coverage Covered  `bson:"coverage" json:"coverage"`
+	// Donations are by source and then currency, those that say anything of the span.
+	Donations []Donations `bson:"donations,omitempty" json:"donations,omitempty"`
 }
 
 // Chatters is an approximate number of distinct authors of the messages that Messages counts.
@@ -160,6 +162,9 @@ type Event struct {
 	TimeZone string `bson:"time_zone" json:"time_zone"`
 	// Currency is the ISO 4217 code that its money is shown in.
 	Currency string `bson:"currency" json:"currency"`
+	// Donations is the name of the charity source whose numbers are the event's, where there are several;
+	// empty: the first by name that has running totals, else the first.
+	Donations string `bson:"donations,omitempty" json:"donations,omitempty"`
 	// KeepText says that the text of messages is stored.
 	KeepText bool `bson:"keep_text" json:"keep_text"`
 	// Replicas is on how many collectors each channel is read, 1 or 2.
@@ -168,10 +173,13 @@ type Event struct {
 	// TextDays and RecordDays are how many days after its end the texts of messages, and all records
 	// that speak of chatters, are erased; 0 is never. Records are erased only of a frozen event.
 	TextDays   int `bson:"text_days,omitempty"   json:"text_days,omitempty"`
+	// AnswerDays is the same of the answers of charity sources (the kind answer, and Raw of donations).
+	AnswerDays int `bson:"answer_days,omitempty" json:"answer_days,omitempty"`
 	RecordDays int `bson:"record_days,omitempty" json:"record_days,omitempty"`
 	// TextErased and RecordsErased are when that was done; zero as long as it is not. The statistics of
 	// an event whose records were erased are final: nothing is counted again.
 	TextErased    time.Time `bson:"text_erased,omitempty"    json:"text_erased,omitzero"`
+	AnswersErased time.Time `bson:"answers_erased,omitempty" json:"answers_erased,omitzero"`
 	RecordsErased time.Time `bson:"records_erased,omitempty" json:"records_erased,omitzero"`
 	// KeyDestroyed is when the event's pseudonym key was destroyed.
 	KeyDestroyed time.Time `bson:"key_destroyed,omitempty" json:"key_destroyed,omitzero"`

@@ -36,6 +36,9 @@ const (
 	Tombstones Collection = "tombstones" // record.Tombstone: who was forgotten
 	Manifests  Collection = "manifests"  // record.Manifest: checksums of frozen events
 	Drains     Collection = "drains"     // record.Drain: collectors that are to be left without channels
+
+	Corrections Collection = "corrections" // record.Correction: what is wrong with what charity sources say
+	Goals       Collection = "goals"       // record.Goal: donation goals
 )
 
 // Collections lists all of them.
@@ -44,6 +47,7 @@ func Collections() []Collection {
 		Records, Minutes, Hours, Totals, Events, Channels,
 		Marks, Progress, Assignments, Members, Leases,
 		Letters, Tombstones, Manifests, Drains,
+		Corrections, Goals,
 	}
 }
 

@@ -1,0 +1,209 @@
+package record
+
+import (
+	"strconv"
+	"time"
+)
+
+// Donation is one donation, as a charity source tells it. Its fact is source, donation and version:
+// when the source changes what it says of a donation, that is another record of the same Donation,
+// and the one received last counts (of several received at once the highest Version).
+type Donation struct {
+	Header `bson:",inline"`
+	// Source is the name of the charity source, as in the configuration.
+	Source string `bson:"source"`
+	// Donation is the source's id of it, as text whether it came as a number or a string.
+	Donation string `bson:"donation"`
+	// Version is a hash of what the statistics count of it: amount, currency, channel, time.
+	Version string `bson:"version"`
+	Money   Money  `bson:"money"`
+	// Donor is the pseudonym of who gave; empty where the source does not say.
+	Donor string `bson:"donor,omitempty"`
+	// Member is the source's own id of the streamer it was given to; set too where Channel is empty
+	// because no channel of the event is known to be that member's.
+	Member string `bson:"member,omitempty"`
+	// Country is where the donor says to be from, as the source writes it.
+	Country string `bson:"country,omitempty"`
+	// Length is the number of Unicode code points of what the donor wrote with it, Text that text, under
+	// the same rule as a Message's.
+	Length int    `bson:"length,omitempty"`
+	Text   string `bson:"text,omitempty"`
+	// Raw is the source's row as it came, but that whatever can name a person is a pseudonym, and texts
+	// that people wrote are left out.
+	Raw string `bson:"raw,omitempty"`
+}
+
+func (*Donation) kind() Kind { return KindDonation }
+
+func (d *Donation) fact() string {
+	if d.Source == "" || d.Donation == "" || d.Version == "" {
+		return ""
+	}
+	return Hash(d.Source, d.Donation, d.Version)
+}
+
+// Amount is a sample of the running total that a charity source shows at a scheduled slot, of one
+// channel; or where Channel and Member are empty, of the event. Its fact is source, channel or member,
+// and slot.
+type Amount struct {
+	Header `bson:",inline"`
+	// Source and Member are as a Donation's.
+	Source string `bson:"source"`
+	Member string `bson:"member,omitempty"`
+	Money  Money  `bson:"money"`
+}
+
+func (*Amount) kind() Kind { return KindAmount }
+
+func (a *Amount) fact() string {
+	if a.Source == "" {
+		return ""
+	}
+	return Hash(a.Source, a.Channel, a.Member, strconv.FormatInt(a.Time.UnixMilli(), 10))
+}
+
+// Answer is an answer of a charity source as it came, but that whatever can name a person is a
+// pseudonym: kept before anything is read out of it. Time is the slot that it was asked for.
+type Answer struct {
+	Header `bson:",inline"`
+	// Source is as a Donation's.
+	Source string `bson:"source"`
+	// Request is what was asked for: path and query, without anything secret.
+	Request string `bson:"request"`
+	// Status is the HTTP status.
+	Status int `bson:"status"`
+	// Type is the content type, as the source says.
+	Type string `bson:"type,omitempty"`
+	// Bytes is the length of the answer as it came, Hash that of it.
+	Bytes int    `bson:"bytes"`
+	Hash  string `bson:"hash"`
+	// Problem says why the answer could not be read, or not all of it; empty for one that was.
+	Problem string `bson:"problem,omitempty"`
+	// Body is the answer, or as much of it as MaxDocumentBytes allows; Part numbers the pieces of one
+	// that is longer, from 1.
+	Part int    `bson:"part,omitempty"`
+	Body string `bson:"body"`
+}
+
+func (*Answer) kind() Kind { return KindAnswer }
+
+func (a *Answer) fact() string {
+	if a.Source == "" || a.Hash == "" {
+		return ""
+	}
+	return Hash(a.Source, a.Request, a.Hash, strconv.Itoa(a.Part), strconv.FormatInt(a.Time.UnixMilli(), 10))
+}
+
+// Donations is what one charity source says of a span, in one currency.
+type Donations struct {
+	Source   string `bson:"source"   json:"source"`
+	Currency string `bson:"currency" json:"currency"`
+	// Count is the number of single donations, Cents their sum, Largest the largest of them.
+	Count   int64 `bson:"count"   json:"count"`
+	Cents   int64 `bson:"cents"   json:"cents"`
+	Largest int64 `bson:"largest" json:"largest"`
+	// Samples counts the samples of the running total. First is it by the first of them, at FirstAt, and
+	// Total by the last, at TotalAt; all zero where there is none. Of the event it is what the source
+	// itself says of the event.
+	Samples int64     `bson:"samples"  json:"samples"`
+	First   int64     `bson:"first"    json:"first"`
+	FirstAt time.Time `bson:"first_at" json:"first_at,omitzero"`
+	Total   int64     `bson:"total"    json:"total"`
+	TotalAt time.Time `bson:"total_at" json:"total_at,omitzero"`
+	// Sum, only of the event, is the sum of the channels' running totals at SumAt, the last slot of the span
+	// at which any channel was sampled, and Channels how many were.
+	Sum      int64     `bson:"sum,omitempty"      json:"sum,omitempty"`
+	SumAt    time.Time `bson:"sum_at,omitempty"   json:"sum_at,omitzero"`
+	Channels int64     `bson:"channels,omitempty" json:"channels,omitempty"`
+	// Seconds is how much of the span is known to have no single donation but those counted.
+	Seconds float64 `bson:"seconds" json:"seconds"`
+}
+
+// The kinds of a Correction.
+const (
+	// CorrectionAmount adds Cents, which may be negative, from Time on.
+	CorrectionAmount = "amount"
+	// CorrectionDouble takes Cents away from Time on: they were counted twice.
+	CorrectionDouble = "double"
+	// CorrectionMirror takes out what the running total moved by between Time and To: the source showed
+	// another's total in that time.
+	CorrectionMirror = "mirror"
+	// CorrectionReset adds what the running total was before Time: the source began anew from zero.
+	CorrectionReset = "reset"
+)
+
+// Correction is one document of the collection corrections: something that a person says is wrong with
+// what a source said. Corrections are only ever added; one that was wrong is withdrawn by another. The
+// samples themselves stay as they are, and both numbers are shown.
+type Correction struct {
+	// ID is event and a UUID joined by "/".
+	ID    string `bson:"_id"   json:"id"`
+	Rev   int64  `bson:"rev"   json:"rev"`
+	Event string `bson:"event" json:"event"`
+	// Channel is the Twitch id of the channel whose total is corrected; AllChannels for the event's own.
+	Channel string `bson:"channel" json:"channel"`
+	// Source is the name of the charity source.
+	Source string `bson:"source" json:"source"`
+	Kind   string `bson:"correction" json:"kind"`
+	// Time is from when on it holds. To ends the time of a mirror (exclusive).
+	Time time.Time `bson:"time"         json:"time"`
+	To   time.Time `bson:"to,omitempty" json:"to,omitzero"`
+	// Cents is the amount, of the kinds that have one.
+	Cents    int64  `bson:"cents"    json:"cents"`
+	Currency string `bson:"currency" json:"currency"`
+	// Event totals that are sums of channels follow their channels. Total says that a total which the
+	// source itself shows for the event was wrong by the same.
+	Total bool `bson:"total" json:"total"`
+	// Author is who says so, Reason why, Created when.
+	Author  string    `bson:"author"  json:"author"`
+	Reason  string    `bson:"reason"  json:"reason"`
+	Created time.Time `bson:"created" json:"created"`
+	// Withdraws is the ID of the correction that this one takes back; then Kind is empty.
+	Withdraws string `bson:"withdraws,omitempty" json:"withdraws,omitempty"`
+}
+
+// The categories of a Goal, in the words of the donation-goal list that streamers know.
+const (
+	GoalDonation  = "donation"           // the channel's total reaches the amount
+	GoalGlobal    = "global"             // the event's total reaches the amount
+	GoalEqual     = "donation_equal"     // a single donation of exactly the amount
+	GoalMoreThan  = "donation_more_than" // a single donation of at least the amount
+	GoalLargest   = "donation_largest"   // for who gave the largest single donation
+	GoalRecurrent = "recurent"           // each time that the channel's total has grown by the amount (spelt as there)
+	GoalIncentive = "incentive"          // no amount decides; a person does
+)
+
+// Goal is one document of the collection goals: what a streamer, or the event as a whole, promises for
+// an amount. Whether it is reached is not stored: it follows from the totals.
+type Goal struct {
+	// ID is event and a UUID, or the id it was imported by, joined by "/".
+	ID    string `bson:"_id"   json:"id"`
+	Rev   int64  `bson:"rev"   json:"rev"`
+	Event string `bson:"event" json:"event"`
+	// Channel is the Twitch id of the streamer's channel; AllChannels for a goal of the event.
+	Channel  string `bson:"channel"  json:"channel"`
+	Category string `bson:"category" json:"category"`
+	Name     string `bson:"name"     json:"name"`
+	Money    Money  `bson:"money"    json:"money"`
+	// Links are addresses of what was promised or done.
+	Links []string `bson:"links,omitempty" json:"links,omitempty"`
+	// Accomplished is when a person said that the promise was kept; zero as long as nobody did.
+	Accomplished time.Time `bson:"accomplished,omitempty" json:"accomplished,omitzero"`
+	// Deleted goals are kept for their history, and shown nowhere else.
+	Deleted bool `bson:"deleted,omitempty" json:"deleted,omitempty"`
+	// Origin is where it was imported from; empty for one made by hand.
+	Origin  string    `bson:"origin,omitempty" json:"origin,omitempty"`
+	Created time.Time `bson:"created"          json:"created"`
+	// History is what was changed, oldest first.
+	History []GoalChange `bson:"history,omitempty" json:"history,omitempty"`
+}
+
+// GoalChange is one change of one field of a Goal.
+type GoalChange struct {
+	Time   time.Time `bson:"time"   json:"time"`
+	Author string    `bson:"author" json:"author"`
+	// Field is the element that changed; "created" for the beginning.
+	Field string `bson:"field" json:"field"`
+	From  string `bson:"from"  json:"from"`
+	To    string `bson:"to"    json:"to"`
+}
