@@ -172,7 +172,7 @@ type Event struct {
 	Created  time.Time `bson:"created"  json:"created,omitzero"`
 	// TextDays and RecordDays are how many days after its end the texts of messages, and all records
 	// that speak of chatters, are erased; 0 is never. Records are erased only of a frozen event.
-	TextDays   int `bson:"text_days,omitempty"   json:"text_days,omitempty"`
+	TextDays int `bson:"text_days,omitempty"   json:"text_days,omitempty"`
 	// AnswerDays is the same of the answers of charity sources (the kind answer, and Raw of donations).
 	AnswerDays int `bson:"answer_days,omitempty" json:"answer_days,omitempty"`
 	RecordDays int `bson:"record_days,omitempty" json:"record_days,omitempty"`
