@@ -75,6 +75,7 @@ type slot struct {
 	dialAt     time.Time
 	failure    error
 	failing    time.Time
+	fellSilent time.Time // the last time
 }
 
 // New makes a Reader. The sink is called with each line on the goroutine that reads its
@@ -332,6 +333,9 @@ func (s *slot) fail(g *generation, err error, now time.Time, backoff func(int) t
 			s.failing = now
 		}
 		s.failure = err
+		if errors.Is(err, errSilent) {
+			s.fellSilent = now
+		}
 	}
 }
 
@@ -591,15 +595,26 @@ const (
 	conditionLogin      = "login-invalid"
 )
 
+// toldSilent is how long it is told at least that a connection fell silent.
+const toldSilent = time.Minute
+
 // Conditions is what is wrong now: channels that don't answer (join-unanswered), are another one
 // than was thought (room-id-mismatch) or can't exist (login-invalid), and connections that fell
-// silent (connection-silent) or can't be had (connect-failing) and have not been replaced yet.
+// silent (connection-silent) or can't be had (connect-failing) and have not been replaced yet. That one
+// fell silent is told for a minute at least: it is replaced sooner than anybody would see it.
 func (r *Reader) Conditions() []control.Condition {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var out []control.Condition
 	for _, s := range r.slots {
 		if s.failure == nil {
+			if !s.fellSilent.IsZero() && time.Since(s.fellSilent) < toldSilent {
+				out = append(out, control.Condition{
+					Name: conditionSilent, Subject: fmt.Sprintf("%s-%d", r.cfg.Collector, s.number), Since: s.fellSilent,
+					Detail: fmt.Sprintf("nothing was received over it for %v; it was replaced by itself. Check the network if this comes again.",
+						r.cfg.silence()),
+				})
+			}
 			continue
 		}
 		c := control.Condition{Name: conditionFailing, Subject: fmt.Sprintf("%s-%d", r.cfg.Collector, s.number), Since: s.failing}

@@ -207,9 +207,7 @@ func TestSilentConnectionIsReplaced(t *testing.T) {
 		}
 		s.set(func() { s.deaf = false })
 		g.awaitJoined(t, 3, 2*time.Minute)
-		if c := g.Conditions(); len(c) != 0 {
-			t.Errorf("conditions %+v", c)
-		}
+		await(t, "all is well again", 61*time.Second, func() bool { return len(g.Conditions()) == 0 })
 		time.Sleep(30 * time.Second)
 		now := time.Now()
 		g.stop()
