@@ -23,6 +23,7 @@ type tool struct {
 	Event       eventCmd       `cmd:"" help:"Create, change, start and stop events."`
 	Channel     channelCmd     `cmd:"" help:"Import, list and remove the channels of an event."`
 	Collectors  collectorsCmd  `cmd:"" help:"List the collectors, or forget one that won't come back."`
+	Members     membersCmd     `cmd:"" help:"List every running role, or forget one that won't come back."`
 	Drain       drainCmd       `cmd:"" help:"Have a collector left without channels, or take that back."`
 	Deadletter  deadletterCmd  `cmd:"" help:"List, show, replay and drop what was refused."`
 	Rollup      rollupCmd      `cmd:"" help:"Have closed minutes counted again."`

@@ -551,3 +551,52 @@ func (c *collectorsForgetCmd) Run(ctx context.Context, env app.Env) error {
 	return with(&c.operator, env.Stdout, func(m *control.Client) (string, error) { return c.Name, m.ForgetCollector(ctx, c.Name) },
 		func(w io.Writer, name string) { fmt.Fprintf(w, "%s is forgotten; its channels go to others\n", name) })
 }
+
+type membersCmd struct {
+	List   membersListCmd   `cmd:"" default:"withargs" help:"List every running role with its last heartbeat."`
+	Forget membersForgetCmd `cmd:"" help:"Tell the master that one won't come back."`
+}
+
+func (membersCmd) Help() string {
+	return "Examples:\n  tungstene members\n  tungstene members forget consumer/consumer-7f9c"
+}
+
+type membersListCmd struct{ operator }
+
+func (membersListCmd) Help() string { return "Example:\n  tungstene members --json" }
+
+func (c *membersListCmd) Run(ctx context.Context, env app.Env) error {
+	return with(&c.operator, env.Stdout, func(m *control.Client) ([]control.Member, error) { return m.Members(ctx) },
+		func(w io.Writer, list []control.Member) {
+			table(w, "MEMBER\tNODE\tVERSION\tSINCE\tSEEN", func(add func(...any)) {
+				for _, k := range list {
+					seen := time.Since(k.Seen).Round(time.Second).String() + " ago"
+					if k.Left {
+						seen += " (has left)"
+					}
+					add(k.ID, k.Node, k.Version, showTime(k.Started, "UTC"), seen)
+				}
+			})
+		})
+}
+
+type membersForgetCmd struct {
+	operator
+	Member string `arg:"" help:"Role and name, as 'tungstene members' shows them." placeholder:"ROLE/NAME"`
+}
+
+func (membersForgetCmd) Help() string {
+	return `Freezing an event waits for a consumer that was killed and has not come back, for it may hold batches. Of one whose process has ended the broker has them back: forget it.
+
+Example:
+  tungstene members forget consumer/consumer-7f9c`
+}
+
+func (c *membersForgetCmd) Run(ctx context.Context, env app.Env) error {
+	role, name, ok := strings.Cut(c.Member, "/")
+	if !ok || role == "" || name == "" {
+		return app.Usage("%q: use ROLE/NAME, as 'tungstene members' shows them", c.Member)
+	}
+	return with(&c.operator, env.Stdout, func(m *control.Client) (string, error) { return c.Member, m.ForgetMember(ctx, role, name) },
+		func(w io.Writer, member string) { fmt.Fprintf(w, "%s is forgotten\n", member) })
+}

@@ -209,6 +209,13 @@ func (c *Client) Members(ctx context.Context) ([]Member, error) {
 	return answerOf[[]Member](ctx, c, http.MethodGet, "/v1/members", nil, "list members")
 }
 
+// ForgetMember tells the master that a consumer, a rollup, a custody or another master won't come back:
+// nobody waits for it any more. Of a collector it is ForgetCollector.
+func (c *Client) ForgetMember(ctx context.Context, role, name string) error {
+	return c.operate(ctx, http.MethodDelete, "/v1/members/"+url.PathEscape(role)+"/"+url.PathEscape(name), nil, nil,
+		"forget %s %s", role, name)
+}
+
 // Assignments lists what each collector is to read.
 func (c *Client) Assignments(ctx context.Context) ([]AssignmentView, error) {
 	return answerOf[[]AssignmentView](ctx, c, http.MethodGet, "/v1/assignments", nil, "list assignments")

@@ -391,7 +391,7 @@ func (t *term) consuming(ctx context.Context, m *record.Manifest, f *freezing, m
 			// One that is dead has given back what it had: force says that it is.
 			if !m.Force {
 				what = append(what, fmt.Sprintf(
-					"Consumer %s is silent and may hold batches: start it, or freeze with force when it is gone for good.", c.Name))
+					"Consumer %s is silent and may hold batches: start it, or forget it (tungstene members forget consumer/%[1]s) when its process is gone for good.", c.Name))
 			}
 		case c.Consumer == nil || !h.at.After(f.drained):
 			what = append(what, fmt.Sprintf("Consumer %s has not been heard since the queue was empty.", c.Name))

@@ -222,6 +222,11 @@ type channelInput struct {
 	Channel string `path:"channel" maxLength:"200" doc:"The channel's Twitch id or login"`
 }
 
+type memberInput struct {
+	Role string `path:"role" maxLength:"63" doc:"The member's role"`
+	Name string `path:"name" maxLength:"63" doc:"The member's name"`
+}
+
 type collectorInput struct {
 	Name string `path:"name" maxLength:"63" doc:"The collector"`
 }
@@ -363,6 +368,10 @@ func (m *Master) routes() {
 		})
 	serve(m, operation("list-members", get, "/v1/members", "List every running role with its last heartbeat", roleOperator),
 		func(ctx context.Context, _ *none) ([]control.Member, error) { return m.members(ctx) })
+	huma.Register(m.api, operation("forget-member", http.MethodDelete, "/v1/members/{role}/{name}", "Say that a consumer, rollup, custody or master won't come back", roleOperator, http.StatusNotFound, http.StatusConflict),
+		func(ctx context.Context, in *memberInput) (*struct{}, error) {
+			return nil, m.problem(m.forgetMember(ctx, in.Role, in.Name))
+		})
 	serve(m, operation("list-assignments", get, "/v1/assignments", "List what each collector is to read", roleOperator),
 		func(ctx context.Context, _ *none) ([]control.AssignmentView, error) { return m.listAssignments(ctx) })
 	serve(m, operation("health", get, "/v1/health", "Tell how the control plane is doing", roleOperator),
@@ -449,6 +458,32 @@ func (m *Master) forgetCollector(ctx context.Context, name string) error {
 		return nil
 	}
 	return absent("there is no collector %s", name)
+}
+
+// forgetMember takes note that a member won't come back: nobody waits for it or tells of it any more.
+func (m *Master) forgetMember(ctx context.Context, role, name string) error {
+	if role == control.RoleCollector {
+		return m.forgetCollector(ctx, name) // its channels go to others
+	}
+	members, err := m.members(ctx)
+	if err != nil {
+		return err
+	}
+	id := memberID(role, name)
+	for _, c := range members {
+		if c.ID != id {
+			continue
+		}
+		if !c.Left && time.Since(c.Seen) <= max(silentAfter, 3*m.cfg.MemberInterval) {
+			return conflict("%s %s is alive: stop it first", role, name)
+		}
+		if _, err := m.cfg.Store.DeleteIf(ctx, store.Members, id, "run", c.Run); err != nil {
+			return fmt.Errorf("forget %s %s: %w", role, name, err)
+		}
+		m.log.Info("member forgotten", "member", id)
+		return nil
+	}
+	return absent("there is no %s %s", role, name)
 }
 
 func (m *Master) listAssignments(ctx context.Context) ([]control.AssignmentView, error) {

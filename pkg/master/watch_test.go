@@ -115,7 +115,20 @@ func TestSilentMembers(t *testing.T) {
 		w.stopMaster("m2")
 		w.never(time.Minute, "silent")
 
-		// Whoever is killed for good is told of for a while.
+		// Whoever is killed for good is told of for a while, unless somebody says that it won't come back.
+		dead := w.startMember(control.RoleConsumer, "c2")
+		w.sleep(5 * time.Second)
+		if err := w.op.ForgetMember(w.ctx, control.RoleConsumer, "c2"); err == nil || err.Error() != "forget consumer c2: consumer c2 is alive: stop it first" {
+			t.Errorf("forgetting a consumer that beats: %v", err)
+		}
+		dead.set(func(b *beating) { b.silent = true })
+		w.within(20*time.Second, "member-silent consumer/c2")
+		w.must(w.op.ForgetMember(w.ctx, control.RoleConsumer, "c2"))
+		w.within(5*time.Second, "")
+		if err := w.op.ForgetMember(w.ctx, control.RoleConsumer, "c2"); err == nil {
+			t.Error("a consumer was forgotten twice")
+		}
+
 		consumer.set(func(b *beating) { b.silent = true })
 		w.within(20*time.Second, "member-silent consumer/c1")
 		w.sleep(9 * time.Minute)
