@@ -465,26 +465,8 @@ func (c *closer) closeDue(ctx context.Context, marks []record.Mark) (more bool, 
 	for i := range results {
 		r := &results[i]
 		r.docs = c.complete(r.minute, r.docs, there[r.minute.Unix()])
-		c.noteEarly(r.minute, r.docs)
-		if err := c.put(ctx, store.Minutes, r.docs); err != nil {
+		if err := c.take(ctx, *r); err != nil {
 			return false, err
-		}
-		if err := c.turn(ctx, r.minute); err != nil {
-			return false, err
-		}
-		for j := range r.docs {
-			d := &r.docs[j]
-			if d.Minutes == 0 {
-				continue
-			}
-			if err := include(c.hour, d); err != nil {
-				return false, err
-			}
-			if d.Channel == record.AllChannels {
-				last := *d
-				last.Chatters.Sketch = nil
-				c.last = &last
-			}
 		}
 	}
 	through := reached.Add(-time.Minute)
@@ -505,6 +487,32 @@ func (c *closer) closeDue(ctx context.Context, marks []record.Mark) (more bool, 
 		}
 	}
 	return reached.Before(to), nil
+}
+
+// take writes the documents of a minute that is closed, and adds them to the sums of its hour.
+func (c *closer) take(ctx context.Context, r counted) error {
+	c.noteEarly(r.minute, r.docs)
+	if err := c.put(ctx, store.Minutes, r.docs); err != nil {
+		return err
+	}
+	if err := c.turn(ctx, r.minute); err != nil {
+		return err
+	}
+	for i := range r.docs {
+		d := &r.docs[i]
+		if d.Minutes == 0 {
+			continue
+		}
+		if err := include(c.hour, d); err != nil {
+			return err
+		}
+		if d.Channel == record.AllChannels {
+			last := *d
+			last.Chatters.Sketch = nil
+			c.last = &last
+		}
+	}
+	return nil
 }
 
 // turn makes hour the sums of the hour that minute lies in. Documents of hours that are over are
