@@ -1,22 +1,38 @@
 package record
 
 import (
+	"fmt"
 	"strconv"
+	"strings"
 	"time"
+	"unicode/utf8"
 )
+
+// MaxCents is the most, either way, that a Money of a Donation or an Amount can be.
+const MaxCents = 1 << 50
+
+// MaxBodyBytes is the most that Body of one Answer can hold, so that its document and a batch of it
+// alone stay within their bounds.
+const MaxBodyBytes = 3 << 20
 
 // Donation is one donation, as a charity source tells it. Its fact is source, donation and version:
 // when the source changes what it says of a donation, that is another record of the same Donation,
 // and the one received last counts (of several received at once the highest Version).
+//
+// Time is when the source first said that it was given. It is no part of the version: a source that
+// says another time later says nothing new, so that no donation is counted in two minutes.
 type Donation struct {
 	Header `bson:",inline"`
 	// Source is the name of the charity source, as in the configuration.
 	Source string `bson:"source"`
 	// Donation is the source's id of it, as text whether it came as a number or a string.
 	Donation string `bson:"donation"`
-	// Version is a hash of what the statistics count of it: amount, currency, channel, time.
+	// Version is a hash of what the statistics count of it: amount, currency, and channel (Member where
+	// there is none). Encode sets it where it is empty; who sets it adds to these what else makes it
+	// another version, such as the source's own number of it.
 	Version string `bson:"version"`
-	Money   Money  `bson:"money"`
+	// Money is what was given: at least 0, at most MaxCents.
+	Money Money `bson:"money"`
 	// Donor is the pseudonym of who gave; empty where the source does not say.
 	Donor string `bson:"donor,omitempty"`
 	// Member is the source's own id of the streamer it was given to; set too where Channel is empty
@@ -35,6 +51,23 @@ type Donation struct {
 
 func (*Donation) kind() Kind { return KindDonation }
 
+func (d *Donation) check() error {
+	if d.Money.Cents < 0 {
+		return invalid("donation %.80q of %s is of %d cents, less than nothing", d.Donation, d.Source, d.Money.Cents)
+	}
+	if err := d.Money.check(); err != nil {
+		return fmt.Errorf("donation %.80q of %s: %w", d.Donation, d.Source, err)
+	}
+	if d.Version == "" {
+		to := "channel:" + d.Channel
+		if d.Channel == "" {
+			to = "member:" + d.Member
+		}
+		d.Version = Hash(strconv.FormatInt(d.Money.Cents, 10), d.Money.Currency, to)
+	}
+	return nil
+}
+
 func (d *Donation) fact() string {
 	if d.Source == "" || d.Donation == "" || d.Version == "" {
 		return ""
@@ -42,24 +75,44 @@ func (d *Donation) fact() string {
 	return Hash(d.Source, d.Donation, d.Version)
 }
 
+// check holds the amount to its bounds, and the currency to the form of an ISO 4217 code.
+func (m Money) check() error {
+	if m.Cents < -MaxCents || m.Cents > MaxCents {
+		return invalid("%d cents, the most is %d", m.Cents, int64(MaxCents))
+	}
+	if len(m.Currency) != 3 || strings.Trim(m.Currency, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
+		return invalid("currency %.80q is not three upper-case letters", m.Currency)
+	}
+	return nil
+}
+
 // Amount is a sample of the running total that a charity source shows at a scheduled slot, of one
-// channel; or where Channel and Member are empty, of the event. Its fact is source, channel or member,
-// and slot.
+// channel; of a member who is no channel of the event; or where Channel and Member are empty, of the
+// event. Its fact is source, channel, member, currency and slot. Where several members are one channel, its
+// total is the sum of theirs.
 type Amount struct {
 	Header `bson:",inline"`
 	// Source and Member are as a Donation's.
 	Source string `bson:"source"`
 	Member string `bson:"member,omitempty"`
-	Money  Money  `bson:"money"`
+	// Money is the running total: at most MaxCents either way.
+	Money Money `bson:"money"`
 }
 
 func (*Amount) kind() Kind { return KindAmount }
+
+func (a *Amount) check() error {
+	if err := a.Money.check(); err != nil {
+		return fmt.Errorf("running total of %s: %w", a.Source, err)
+	}
+	return nil
+}
 
 func (a *Amount) fact() string {
 	if a.Source == "" {
 		return ""
 	}
-	return Hash(a.Source, a.Channel, a.Member, strconv.FormatInt(a.Time.UnixMilli(), 10))
+	return Hash(a.Source, a.Channel, a.Member, a.Money.Currency, strconv.FormatInt(a.Time.UnixMilli(), 10))
 }
 
 // Answer is an answer of a charity source as it came, but that whatever can name a person is a
@@ -79,8 +132,8 @@ type Answer struct {
 	Hash  string `bson:"hash"`
 	// Problem says why the answer could not be read, or not all of it; empty for one that was.
 	Problem string `bson:"problem,omitempty"`
-	// Body is the answer, or as much of it as MaxDocumentBytes allows; Part numbers the pieces of one
-	// that is longer, from 1.
+	// Body is the answer, or where that is longer than MaxBodyBytes one of the Pieces of it; Part then
+	// numbers them, from 1.
 	Part int    `bson:"part,omitempty"`
 	Body string `bson:"body"`
 }
@@ -94,9 +147,29 @@ func (a *Answer) fact() string {
 	return Hash(a.Source, a.Request, a.Hash, strconv.Itoa(a.Part), strconv.FormatInt(a.Time.UnixMilli(), 10))
 }
 
+// Pieces cuts a body into pieces of at most MaxBodyBytes: between characters, and where the text allows
+// it not within a word, so that no pseudonym lies in two pieces.
+func Pieces(body string) []string {
+	var out []string
+	for len(body) > MaxBodyBytes {
+		cut := MaxBodyBytes
+		for cut > MaxBodyBytes-4096 && (!utf8.RuneStart(body[cut]) || pseudonymByte(body[cut])) {
+			cut--
+		}
+		if cut == MaxBodyBytes-4096 {
+			for cut = MaxBodyBytes; !utf8.RuneStart(body[cut]) && cut > MaxBodyBytes-utf8.UTFMax; {
+				cut--
+			}
+		}
+		out, body = append(out, body[:cut]), body[cut:]
+	}
+	return append(out, body)
+}
+
 // Donations is what one charity source says of a span, in one currency.
 type Donations struct {
-	Source   string `bson:"source"   json:"source"`
+	Source string `bson:"source" json:"source"`
+	// Currency is the ISO 4217 code; empty where the source says that nothing was given in the span.
 	Currency string `bson:"currency" json:"currency"`
 	// Count is the number of single donations, Cents their sum, Largest the largest of them.
 	Count   int64 `bson:"count"   json:"count"`
@@ -111,11 +184,13 @@ type Donations struct {
 	Total   int64     `bson:"total"    json:"total"`
 	TotalAt time.Time `bson:"total_at" json:"total_at,omitzero"`
 	// Sum, only of the event, is the sum of the channels' running totals at SumAt, the last slot of the span
-	// at which any channel was sampled, and Channels how many were.
+	// at which any channel was sampled, and Channels how many were. Members who are no channel of the event
+	// are among them.
 	Sum      int64     `bson:"sum,omitempty"      json:"sum,omitempty"`
 	SumAt    time.Time `bson:"sum_at,omitempty"   json:"sum_at,omitzero"`
 	Channels int64     `bson:"channels,omitempty" json:"channels,omitempty"`
-	// Seconds is how much of the span is known to have no single donation but those counted.
+	// Seconds, only of the event, is how much of the span is known to have no single donation but those
+	// counted. It is the source's, so the same in each currency, and holds for each channel too.
 	Seconds float64 `bson:"seconds" json:"seconds"`
 }
 

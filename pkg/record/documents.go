@@ -267,15 +267,19 @@ func (c *Change) fact() string {
 //
 // The channels of a connection seldom change, so they are listed only in the first document of
 // each minute and of each new set; the others name the set by its hash. Channel is empty.
+//
+// Of a charity source it says that all single donations of that time are recorded or on their way, of
+// whatever channel; Set and Channels are empty.
 type Coverage struct {
 	Header `bson:",inline"`
+	// Source is SourceChat, or the name of a charity source.
 	Source string `bson:"source"`
 	// To is the end of the interval (exclusive).
 	To time.Time `bson:"to"`
 	// Collector and Connection say who was reading.
 	Collector  string `bson:"collector"`
 	Connection string `bson:"connection"`
-	// Set is the hash of the sorted channel ids.
+	// Set is the hash of the sorted channel ids; empty of a charity source.
 	Set string `bson:"set"`
 	// Channels are the sorted channel ids, in the documents that list them.
 	Channels []string `bson:"channels,omitempty"`

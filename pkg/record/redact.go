@@ -176,7 +176,7 @@ func find(s string, people func(string) bool) int {
 	run := 0 // bytes up to here that a pseudonym can consist of
 	for i := range len(s) {
 		c := s[i]
-		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_' {
+		if !pseudonymByte(c) {
 			run = 0
 			continue
 		}
@@ -185,4 +185,9 @@ func find(s string, people func(string) bool) int {
 		}
 	}
 	return -1
+}
+
+// pseudonymByte reports whether a pseudonym can have this byte.
+func pseudonymByte(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_'
 }

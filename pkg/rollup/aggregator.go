@@ -47,6 +47,7 @@ type Aggregator struct {
 	// changed are the channels with new numbers since live last wrote them. Coverage alone counts
 	// only when it is a channel's first, or everything would be written again and again.
 	changed map[string]struct{}
+	charity charity
 	ignored int64
 }
 
@@ -100,15 +101,30 @@ func (a *Aggregator) Add(r record.Record) {
 		a.ignored++
 		return
 	}
-	if r.Kind == record.KindCoverage {
-		if !a.addCoverage(r.Doc, ms) {
-			a.ignored++
-		}
-		return
-	}
-	if r.Channel == "" || r.Channel == record.AllChannels {
+	if r.Channel == record.AllChannels {
 		a.ignored++
 		return
+	}
+	counted := true
+	switch r.Kind {
+	case record.KindCoverage:
+		counted = a.addCoverage(r.Doc, ms)
+	case record.KindDonation:
+		counted = a.addDonation(r.Channel, r.Doc)
+	case record.KindAmount:
+		counted = a.addAmount(r.Channel, r.Doc, ms)
+	default:
+		counted = a.addOfChannel(r, ms)
+	}
+	if !counted {
+		a.ignored++
+	}
+}
+
+// addOfChannel counts a record of one of the kinds that speak of a channel.
+func (a *Aggregator) addOfChannel(r record.Record, ms int64) bool {
+	if r.Channel == "" {
+		return false
 	}
 	switch r.Kind {
 	case record.KindMessage:
@@ -119,10 +135,12 @@ func (a *Aggregator) Add(r record.Record) {
 		a.addModeration(a.tally(r.Channel), r.Doc)
 	case record.KindViewers:
 		a.addViewers(a.tally(r.Channel), r.Doc, ms)
-	case record.KindCoverage: // of all its channels, above
-	case record.KindRoomState, record.KindSession, record.KindChange, record.KindDropped: // not counted
+	case record.KindCoverage, record.KindDonation, record.KindAmount, record.KindAnswer,
+		record.KindRoomState, record.KindSession, record.KindChange, record.KindDropped:
+		return false
 	}
 	a.changed[r.Channel] = struct{}{}
+	return true
 }
 
 func (a *Aggregator) tally(channel string) *tally {
@@ -362,8 +380,8 @@ func (a *Aggregator) addViewers(t *tally, doc []byte, slot int64) {
 	t.samples[slot] = sample{live: s.live || old.live, viewers: max(s.viewers, old.viewers)}
 }
 
-// addCoverage takes note of an interval of a set of channels, and of the set where it is listed. A
-// list that does not match the set's hash is not believed.
+// addCoverage takes note of an interval of a set of channels, and of the set where it is listed; or of
+// an interval of a charity source. A list that does not match the set's hash is not believed.
 func (a *Aggregator) addCoverage(doc []byte, from int64) bool {
 	var (
 		to                 int64
@@ -386,7 +404,14 @@ func (a *Aggregator) addCoverage(doc []byte, from int64) bool {
 		}
 	})
 	to = min(to, a.to)
-	if string(source) != record.SourceChat || len(set) == 0 || to <= from {
+	if to <= from || len(source) == 0 {
+		return false
+	}
+	if string(source) != record.SourceChat {
+		a.cover(string(source), interval{from: from, to: to})
+		return true
+	}
+	if len(set) == 0 {
 		return false
 	}
 	hash := string(set)
@@ -462,9 +487,14 @@ func (a *Aggregator) result(only map[string]struct{}) []record.Statistics {
 	for c := range covered {
 		names[c] = struct{}{}
 	}
+	donations := a.charity.donations()
+	for c := range donations {
+		names[c] = struct{}{}
+	}
 	if len(names) == 0 || a.to == a.from {
 		return nil
 	}
+	delete(names, record.AllChannels) // of which there is a document anyway
 	var (
 		span     = float64(a.to-a.from) / 1000
 		all      = a.blank(record.AllChannels)
@@ -493,6 +523,7 @@ func (a *Aggregator) result(only map[string]struct{}) []record.Statistics {
 		}
 		s := a.blank(c)
 		t.sum(&s)
+		s.Donations = donations[c]
 		s.Viewers = audience(t.samples)
 		all.Viewers.LiveMinutes += s.Viewers.LiveMinutes
 		all.Viewers.SampledMinutes += s.Viewers.SampledMinutes
@@ -512,6 +543,7 @@ func (a *Aggregator) result(only map[string]struct{}) []record.Statistics {
 	all.Viewers.LiveMinutes, all.Viewers.SampledMinutes = live, sampled
 	all.Chatters = chattersOf(chatters, eventPrecision, only == nil)
 	all.Emotes = emotesOf(emotes)
+	all.Donations = donations[record.AllChannels]
 	all.Coverage = coverage(float64(ms)/1000, span*float64(len(names)), sampled,
 		a.expected(int64(len(names)), sampled))
 	out[0] = all

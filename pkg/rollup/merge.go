@@ -19,7 +19,7 @@ const sumEmotes = 2000
 // Merge joins the documents of two spans of one channel, or of all, that have no minute in common,
 // of an event that starts at start. It is commutative and associative, except that counts of
 // Emotes.Top are lower bounds once a list was truncated, and that sums of fractions (WatchMinutes,
-// Coverage) round. Coverage is that of the two spans, not of what lies between. ID is a's; Counted,
+// Coverage, Seconds of Donations) round. Coverage is that of the two spans, not of what lies between. ID is a's; Counted,
 // Epoch and Through are the later ones; State is closed when both are. It fails when a sketch can't
 // be read.
 func Merge(start time.Time, a, b record.Statistics) (record.Statistics, error) {
@@ -114,6 +114,7 @@ func (s *sum) add(d *record.Statistics) error {
 		s.chatters = true
 	}
 	addCounts(&s.total, d)
+	s.total.Donations = mergeDonations(s.total.Donations, d.Donations)
 	s.total.Minutes += d.Minutes
 	addAudience(&s.total.Viewers, &d.Viewers)
 	s.total.Coverage.Seconds += d.Coverage.Seconds

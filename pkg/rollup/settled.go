@@ -104,7 +104,9 @@ func nextMinute(ctx context.Context, s store.Store, event string, from, to time.
 	} else {
 		// Each by an index; the kinds that are not counted change no document, and a coverage is of
 		// no single channel.
-		for _, kind := range [...]record.Kind{record.KindMessage, record.KindNotice, record.KindModeration, record.KindViewers} {
+		for _, kind := range [...]record.Kind{
+			record.KindMessage, record.KindNotice, record.KindModeration, record.KindViewers, record.KindDonation, record.KindAmount,
+		} {
 			queries = append(queries, store.Query{Collection: store.Records, Kind: kind, Channel: channel})
 		}
 	}
