@@ -51,6 +51,16 @@ func Collections() []Collection {
 	}
 }
 
+// RareKinds are the kinds of records that can be asked for by event, kind and time without naming a
+// channel: all but chat messages, samples of viewers and coverage, whose number would make that index
+// dear to every insert. Changing them changes the indexes that stores have.
+func RareKinds() []record.Kind {
+	return []record.Kind{
+		record.KindNotice, record.KindModeration, record.KindRoomState, record.KindSession, record.KindChange,
+		record.KindDropped, record.KindDonation, record.KindAmount, record.KindAnswer,
+	}
+}
+
 // Outcome is what became of one record of an Insert.
 type Outcome int
 
@@ -72,9 +82,10 @@ type Result struct {
 // Query asks for documents of one collection by the elements event, kind, channel and time. Zero
 // fields don't restrict.
 //
-// There are indexes by event and time, of records by event, kind, channel and time too, and of
-// minutes, hours and totals by event, channel and time. A query of a large collection should name
-// the event; whatever else it names and no index has is looked for in the documents.
+// There are indexes by event and time; of records by event, kind, channel and time too, and of the
+// RareKinds by event, kind and time; and of minutes, hours and totals by event, channel and time. A
+// query of a large collection should name the event; whatever else it names and no index has is looked
+// for in the documents.
 type Query struct {
 	Collection Collection
 	Event      string

@@ -75,9 +75,14 @@ func (p plan) after(at position) plan {
 func planOf(t table, q store.Query) plan {
 	p := plan{table: t.name, from: t.name, desc: q.Descending}
 	given := map[string]string{"event": q.Event, "kind": string(q.Kind), "channel": q.Channel}
-	for _, columns := range t.indexes {
-		if !slices.ContainsFunc(columns, func(c string) bool { return given[c] == "" }) {
-			p.from = t.name + " INDEXED BY " + t.indexName(columns) // the later are the more specific
+	for _, i := range t.indexes {
+		if slices.ContainsFunc(i.columns, func(c string) bool { return given[c] == "" }) ||
+			i.kinds != nil && (q.Channel != "" || !slices.Contains(i.kinds, q.Kind)) {
+			continue
+		}
+		p.from, p.where = t.name+" INDEXED BY "+t.indexName(i.columns), nil // the later are the more specific
+		if where := i.where(); where != "" {
+			p.where = []cond{{sql: where}}
 		}
 	}
 	for _, column := range [...]string{"event", "kind", "channel"} {

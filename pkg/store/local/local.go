@@ -31,7 +31,10 @@ import (
 )
 
 // schemaVersion is the file's user_version. Raise it with every change of the schema.
-const schemaVersion = 2 // 2 has the collections letters, tombstones, manifests and drains
+//
+// 2 has the collections letters, tombstones, manifests and drains; 3 has corrections and goals, and the
+// index of records by event, kind and time.
+const schemaVersion = 3
 
 // applicationID marks the file as ours ("TngS"), so that another program's database is refused.
 const applicationID = 0x546e6753
@@ -229,21 +232,41 @@ const noTime = math.MinInt64
 // table is how a collection is kept.
 type table struct {
 	name string
-	// indexes are those beside the key, each with the columns of equality before time.
-	indexes [][]string
+	// indexes are those beside the key.
+	indexes []index
+}
+
+// index is by the columns of equality, and then time. A partial one has the rows of some kinds only.
+type index struct {
+	columns []string
+	kinds   []record.Kind
+}
+
+// where is the condition of a partial index, which a query must repeat word by word to be answered by it.
+func (i index) where() string {
+	if i.kinds == nil {
+		return ""
+	}
+	kinds := make([]string, len(i.kinds))
+	for n, k := range i.kinds {
+		kinds[n] = "'" + string(k) + "'"
+	}
+	return "kind IN (" + strings.Join(kinds, ", ") + ")"
 }
 
 // tableOf tells how a collection is kept. Records are looked for by event and time, and by event,
-// kind, channel and time; statistics have no kind; the others are small.
+// kind, channel and time, of the rare kinds without channel too; statistics have no kind; the others are
+// small.
 func tableOf(c store.Collection) (table, error) {
-	t := table{name: string(c), indexes: [][]string{{"event"}}}
+	t := table{name: string(c), indexes: []index{{columns: []string{"event"}}}}
 	switch c {
 	case store.Records:
-		t.indexes = append(t.indexes, []string{"event", "kind", "channel"})
+		t.indexes = append(t.indexes, index{[]string{"event", "kind"}, store.RareKinds()},
+			index{columns: []string{"event", "kind", "channel"}})
 	case store.Minutes, store.Hours, store.Totals:
-		t.indexes = append(t.indexes, []string{"event", "channel"})
+		t.indexes = append(t.indexes, index{columns: []string{"event", "channel"}})
 	case store.Events, store.Channels, store.Marks, store.Progress, store.Assignments, store.Members,
-		store.Leases, store.Letters, store.Tombstones, store.Manifests, store.Drains:
+		store.Leases, store.Letters, store.Tombstones, store.Manifests, store.Drains, store.Corrections, store.Goals:
 	default:
 		return t, fmt.Errorf("there is no collection %q", c)
 	}
@@ -266,9 +289,12 @@ func schema() ([]string, error) {
 		sqls = append(sqls, "CREATE TABLE IF NOT EXISTS "+t.name+` (
 			row INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, event TEXT NOT NULL, kind TEXT NOT NULL,
 			channel TEXT NOT NULL, time INTEGER NOT NULL, doc BLOB NOT NULL) STRICT`)
-		for _, columns := range t.indexes {
-			sqls = append(sqls, "CREATE INDEX IF NOT EXISTS "+t.indexName(columns)+" ON "+t.name+
-				" ("+strings.Join(columns, ", ")+", time)")
+		for _, i := range t.indexes {
+			q := "CREATE INDEX IF NOT EXISTS " + t.indexName(i.columns) + " ON " + t.name + " (" + strings.Join(i.columns, ", ") + ", time)"
+			if where := i.where(); where != "" {
+				q += " WHERE " + where
+			}
+			sqls = append(sqls, q)
 		}
 	}
 	return append(sqls,
