@@ -52,6 +52,9 @@ type Config struct {
 	// Ledger gets a JSON line for each message sent, see Entry. Default nil, none.
 	Ledger io.Writer
 
+	// Charity is what the charity sources tell.
+	Charity Charity
+
 	// Clients are the client ids and secrets that the OAuth host knows. Default nil: any id with
 	// any secret.
 	Clients map[string]string
@@ -137,6 +140,13 @@ type Faults struct {
 	HelixHang float64 `json:"helix_hang,omitempty"`
 	// HelixEmpty is that of Get Streams being answered 200 with a list of nobody, whoever is live.
 	HelixEmpty float64 `json:"helix_empty,omitempty"`
+	// Charity429, Charity5xx, CharityOdd and CharityHang are the same of a request to any charity source.
+	Charity429  float64 `json:"charity_429,omitempty"`
+	Charity5xx  float64 `json:"charity_5xx,omitempty"`
+	CharityOdd  float64 `json:"charity_odd,omitempty"`
+	CharityHang float64 `json:"charity_hang,omitempty"`
+	// CharityDouble is that of a donation being counted twice in the running totals.
+	CharityDouble float64 `json:"charity_double,omitempty"`
 }
 
 // Duration is a time.Duration that is text ("90s") in JSON.
@@ -168,6 +178,11 @@ func (f Faults) validate() error {
 		{"helix_odd", f.HelixOdd},
 		{"helix_hang", f.HelixHang},
 		{"helix_empty", f.HelixEmpty},
+		{"charity_429", f.Charity429},
+		{"charity_5xx", f.Charity5xx},
+		{"charity_odd", f.CharityOdd},
+		{"charity_hang", f.CharityHang},
+		{"charity_double", f.CharityDouble},
 	} {
 		if !(p.p >= 0 && p.p <= 1) {
 			return fmt.Errorf("fault %s is %v: use a probability from 0 to 1", p.name, p.p)
@@ -175,6 +190,9 @@ func (f Faults) validate() error {
 	}
 	if sum := f.Helix429 + f.Helix5xx + f.HelixOdd + f.HelixHang + f.HelixEmpty; sum > 1 {
 		return fmt.Errorf("the Helix faults add up to %v: use probabilities of at most 1 in all", sum)
+	}
+	if sum := f.Charity429 + f.Charity5xx + f.CharityOdd + f.CharityHang; sum > 1 {
+		return fmt.Errorf("the faults of charity sources add up to %v: use probabilities of at most 1 in all", sum)
 	}
 	if f.ReconnectEvery < 0 {
 		return fmt.Errorf("fault reconnect_every is %v: use 0 (never) or more", time.Duration(f.ReconnectEvery))
@@ -207,6 +225,14 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if !(c.SharedChat >= 0 && c.SharedChat <= 1) {
 		return c, fmt.Errorf("shared chat %v: use a share from 0 to 1", c.SharedChat)
+	}
+	orElse(&c.Charity.Rate, 5)
+	orElse(&c.Charity.Team, "sim")
+	if !(c.Charity.Rate <= 10_000) {
+		return c, fmt.Errorf("charity rate %v: use at most 10,000 donations per second, or a negative one for none", c.Charity.Rate)
+	}
+	if orElse(&c.Charity.Currency, "EUR"); c.Replay != nil && c.Charity.Currency == "EUR" {
+		c.Charity.Currency = "USD"
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()

@@ -106,6 +106,7 @@ func (s *Sim) handler(ctx context.Context) http.Handler {
 		s.simStatus(w, r)
 	})
 	mux.HandleFunc("POST /sim/fault", s.simFault)
+	s.charityHandlers(ctx, mux)
 	return mux
 }
 
@@ -162,24 +163,30 @@ func (s *Sim) oauthToken(w http.ResponseWriter, r *http.Request) {
 	case r.Form.Get("grant_type") != "client_credentials":
 		s.failAuth(w, "token", http.StatusBadRequest, "invalid grant type")
 	default:
-		var raw [15]byte
-		rand.Read(raw[:])
-		t := hex.EncodeToString(raw[:])
-		now := time.Now()
-		s.helix.mu.Lock()
-		for old, v := range s.helix.tokens {
-			if now.After(v.expires) {
-				delete(s.helix.tokens, old)
-			}
-		}
-		s.helix.tokens[t] = token{id, now.Add(s.cfg.Limits.TokenLife)}
-		s.helix.mu.Unlock()
+		t := s.newToken(id)
 		s.answer(w, "token", http.StatusOK, struct {
 			AccessToken string `json:"access_token"`
 			ExpiresIn   int    `json:"expires_in"`
 			TokenType   string `json:"token_type"`
 		}{t, int(s.cfg.Limits.TokenLife / time.Second), "bearer"})
 	}
+}
+
+// newToken deals a token to a client.
+func (s *Sim) newToken(client string) string {
+	var raw [15]byte
+	rand.Read(raw[:])
+	t := hex.EncodeToString(raw[:])
+	now := time.Now()
+	s.helix.mu.Lock()
+	defer s.helix.mu.Unlock()
+	for old, v := range s.helix.tokens {
+		if now.After(v.expires) {
+			delete(s.helix.tokens, old)
+		}
+	}
+	s.helix.tokens[t] = token{client, now.Add(s.cfg.Limits.TokenLife)}
+	return t
 }
 
 // ExpireTokens makes every app token that was dealt invalid, as a revocation does.
@@ -573,13 +580,15 @@ type Status struct {
 	Channels int `json:"channels"`
 	Live     int `json:"live"`
 	Viewers  int `json:"viewers"`
+	// Raised is what was given.
+	Raised Raised `json:"raised"`
 	// Faults are those in effect.
 	Faults Faults `json:"faults"`
 }
 
 // Status is how the simulator is doing.
 func (s *Sim) Status() Status {
-	st := Status{Now: s.cfg.Clock.Now().UTC(), Begun: isClosed(s.begin), Done: isClosed(s.done), Totals: s.Totals()}
+	st := Status{Now: s.cfg.Clock.Now().UTC(), Begun: isClosed(s.begin), Done: isClosed(s.done), Totals: s.Totals(), Raised: s.Raised()}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	st.Sent, st.Withheld, st.Connections, st.Channels, st.Faults = s.sent, s.withheld, len(s.conns), len(s.model.channels), s.faults
@@ -613,12 +622,13 @@ func (s *Sim) simStatus(w http.ResponseWriter, _ *http.Request) {
 // {"faults":{"duplicate":0.01}}.
 func (s *Sim) simFault(w http.ResponseWriter, r *http.Request) {
 	var ask struct {
-		Do     string  `json:"do"`
-		Nick   string  `json:"nick"`
-		Login  string  `json:"login"`
-		To     string  `json:"to"`
-		Most   int     `json:"most"`
-		Faults *Faults `json:"faults"`
+		Do     string   `json:"do"`
+		Nick   string   `json:"nick"`
+		Login  string   `json:"login"`
+		To     string   `json:"to"`
+		Most   int      `json:"most"`
+		For    Duration `json:"for"`
+		Faults *Faults  `json:"faults"`
 	}
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, controlBody))
 	d.DisallowUnknownFields()
@@ -650,8 +660,16 @@ func (s *Sim) simFault(w http.ResponseWriter, r *http.Request) {
 		err = s.SetLive(ask.Login, ask.Do == "live")
 	case "expire-tokens":
 		s.ExpireTokens()
+	case "mirror-total":
+		err = s.MirrorTotal(ask.Login, ask.To, time.Duration(ask.For))
+	case "reset-total":
+		err = s.ResetTotal(ask.Login)
+	case "double-total":
+		err = s.DoubleTotal(ask.Login)
+	case "mend-total":
+		err = s.MendTotal(ask.Login)
 	default:
-		err = fmt.Errorf("%q can't be done: use drop, reconnect, freeze, thaw, mute, unmute, rename, live, offline or expire-tokens", ask.Do)
+		err = fmt.Errorf("%q can't be done: use drop, reconnect, freeze, thaw, mute, unmute, rename, live, offline, expire-tokens, mirror-total, reset-total, double-total or mend-total", ask.Do)
 	}
 	if err == nil && ask.Faults != nil {
 		err = s.SetFaults(*ask.Faults)

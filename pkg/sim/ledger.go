@@ -45,8 +45,12 @@ const maxLedgerLine = 1 << 20
 // and a time above 0 yields an error that wraps ErrLedger and names the line, and ends it; so does a
 // last line without its end, which a writer that was stopped half-way leaves. Empty lines are
 // skipped, and fields that are not known are ignored.
-func ReadLedger(r io.Reader) iter.Seq2[Entry, error] {
-	return func(yield func(Entry, error) bool) {
+func ReadLedger(r io.Reader) iter.Seq2[Entry, error] { return readLines(r, parseEntry) }
+
+// readLines yields what a file of JSON lines holds.
+func readLines[T any](r io.Reader, parse func([]byte) (T, error)) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var none T
 		br := bufio.NewReaderSize(r, 64<<10)
 		var long []byte
 		for n := 1; ; n++ {
@@ -54,7 +58,7 @@ func ReadLedger(r io.Reader) iter.Seq2[Entry, error] {
 			line, err := br.ReadSlice('\n')
 			for errors.Is(err, bufio.ErrBufferFull) {
 				if long = append(long, line...); len(long) > maxLedgerLine {
-					yield(Entry{}, fmt.Errorf("%w: line %d: longer than %d bytes", ErrLedger, n, maxLedgerLine))
+					yield(none, fmt.Errorf("%w: line %d: longer than %d bytes", ErrLedger, n, maxLedgerLine))
 					return
 				}
 				line, err = br.ReadSlice('\n')
@@ -65,16 +69,16 @@ func ReadLedger(r io.Reader) iter.Seq2[Entry, error] {
 			}
 			end := errors.Is(err, io.EOF)
 			if err != nil && !end {
-				yield(Entry{}, fmt.Errorf("read ledger: line %d: %w", n, err))
+				yield(none, fmt.Errorf("read ledger: line %d: %w", n, err))
 				return
 			}
 			if line = bytes.TrimSpace(line); len(line) > 0 {
-				e, err := parseEntry(line)
+				e, err := parse(line)
 				if err != nil {
 					if end {
 						err = fmt.Errorf("%w (the last line has no end: was its writer stopped?)", err)
 					}
-					yield(Entry{}, fmt.Errorf("%w: line %d: %w", ErrLedger, n, err))
+					yield(none, fmt.Errorf("%w: line %d: %w", ErrLedger, n, err))
 					return
 				}
 				if !yield(e, nil) {
@@ -117,6 +121,60 @@ func parseEntry(line []byte) (Entry, error) {
 	optional(raw.Shared, &e.Shared)
 	optional(raw.Room, &e.Room)
 	return e, nil
+}
+
+// Donated is one line of a ledger of donations.
+type Donated struct {
+	// Donation is its id at every source.
+	Donation string `json:"donation"`
+	// Channel is the login of the channel it was given to, Room its Twitch id; both are empty for one
+	// that was given to the event as a whole.
+	Channel string `json:"channel,omitempty"`
+	Room    string `json:"room,omitempty"`
+	// Cents and Currency are the amount.
+	Cents    int64  `json:"cents"`
+	Currency string `json:"currency"`
+	// CreatedMS is when it was made, as the sources say it: Unix milliseconds, whole seconds.
+	CreatedMS int64 `json:"created_ms"`
+	// Donor is the name of who gave it; empty for one who does not say.
+	Donor string `json:"donor,omitempty"`
+}
+
+// ReadDonations yields the lines of a ledger of donations, as ReadLedger does those of messages. A line
+// without an id, a currency, a time above 0 and an amount above 0 is an error.
+func ReadDonations(r io.Reader) iter.Seq2[Donated, error] {
+	return readLines(r, func(line []byte) (d Donated, err error) {
+		if err := json.Unmarshal(line, &d); err != nil {
+			return d, fmt.Errorf("not a JSON object of a ledger of donations: %w", err)
+		}
+		switch {
+		case d.Donation == "":
+			err = errors.New(`"donation" is missing or empty`)
+		case d.Cents <= 0:
+			err = errors.New(`"cents" is missing or not above 0`)
+		case d.Currency == "":
+			err = errors.New(`"currency" is missing or empty`)
+		case d.CreatedMS <= 0:
+			err = errors.New(`"created_ms" is missing or not above 0`)
+		}
+		return d, err
+	})
+}
+
+// donated appends one line.
+func (l *ledger) donated(d *Donated) {
+	if l == nil {
+		return
+	}
+	b, err := json.Marshal(d)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err == nil {
+		_, err = l.w.Write(append(b, '\n'))
+	}
+	if err != nil && l.err == nil {
+		l.err = fmt.Errorf("write ledger of donations: %w", err)
+	}
 }
 
 // optional reads a field that another writer may use for something else: then it stays zero.

@@ -19,6 +19,10 @@ type Minute struct {
 	Time time.Time
 	// Viewers is the number of viewers, Messages and Emotes those written in the minute.
 	Viewers, Messages, Emotes int
+	// Donations and Cents are running totals at the minute's start: the number of donations, and their
+	// sum.
+	Donations int
+	Cents     int64
 }
 
 // NotRecorded stands in a Minute for a value that the recording doesn't have.
@@ -32,7 +36,8 @@ const maxEmotes = 120
 var ErrMinutes = errors.New("invalid recording")
 
 // ReadMinutes reads recorded minutes from CSV. The header names the columns: time (RFC 3339, the
-// start of a minute) and any of viewers, chat_messages and emotes, in any order; others are ignored.
+// start of a minute) and any of viewers, chat_messages, emotes, donations_count and donations_total_usd
+// (with at most two decimals), in any order; others are ignored.
 // An empty field was not recorded; minutes may be missing but must be in order. Errors wrap
 // ErrMinutes and name the line.
 func ReadMinutes(r io.Reader) ([]Minute, error) {
@@ -102,6 +107,7 @@ func parseMinute(fields []string, columns map[string]int) (Minute, error) {
 		{"viewers", &m.Viewers, 1 << 31},
 		{"chat_messages", &m.Messages, 10_000_000},
 		{"emotes", &m.Emotes, 1 << 31},
+		{"donations_count", &m.Donations, 100_000_000},
 	} {
 		*c.into = NotRecorded
 		i, ok := columns[c.name]
@@ -114,10 +120,27 @@ func parseMinute(fields []string, columns map[string]int) (Minute, error) {
 		}
 		*c.into = n
 	}
+	m.Cents = NotRecorded
+	if i, ok := columns["donations_total_usd"]; ok && strings.TrimSpace(fields[i]) != "" {
+		var err error
+		if m.Cents, err = parseCents(strings.TrimSpace(fields[i])); err != nil {
+			return m, fmt.Errorf("donations_total_usd %q: %w", fields[i], err)
+		}
+	}
 	if m.Emotes > maxEmotes*max(m.Messages, 0) {
 		return m, fmt.Errorf("%d emotes in %d messages: a message holds at most %d", m.Emotes, max(m.Messages, 0), maxEmotes)
 	}
 	return m, nil
+}
+
+// parseCents reads a decimal number with at most two decimals that matter, as text.
+func parseCents(s string) (int64, error) {
+	whole, rest, _ := strings.Cut(s, ".")
+	rest = strings.TrimRight(rest, "0")
+	if whole == "" || len(whole) > 12 || len(rest) > 2 || strings.Trim(whole+rest, "0123456789") != "" {
+		return 0, errors.New("use a number such as 30 or 815.49, below 1,000,000,000,000, or nothing")
+	}
+	return strconv.ParseInt(whole+(rest + "00")[:2], 10, 64) //nolint:wrapcheck // digits only, and few
 }
 
 //go:embed data/agdq2020-minutes.csv.gz

@@ -92,7 +92,7 @@ func (s *Sim) replay(ctx context.Context, clk *clock.Scaled) {
 	defer clk.Hold(time.Time{})
 	rows := r.Rows
 	for minute := r.From; minute.Before(r.From.Add(r.For)); minute = minute.Add(time.Minute) {
-		row := Minute{Time: minute, Viewers: NotRecorded, Messages: NotRecorded, Emotes: NotRecorded}
+		row := Minute{Time: minute, Viewers: NotRecorded, Messages: NotRecorded, Emotes: NotRecorded, Donations: NotRecorded, Cents: NotRecorded}
 		if len(rows) > 0 && rows[0].Time.Equal(minute) {
 			row, rows = rows[0], rows[1:]
 		}

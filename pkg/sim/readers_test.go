@@ -6,6 +6,7 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"strconv"
 	"strings"
@@ -34,6 +35,9 @@ func TestReadMinutes(t *testing.T) {
 		{"fraction", head + "2020-01-05T13:00:00Z,1,2.5,0\n", `line 2: chat_messages "2.5"`},
 		{"emotes in nothing", head + "2020-01-05T13:00:00Z,1,0,3\n", "line 2: 3 emotes in 0 messages"},
 		{"too many emotes", head + "2020-01-05T13:00:00Z,1,1,121\n", "line 2: 121 emotes in 1 messages: a message holds at most 120"},
+		{"a third decimal", "time,donations_total_usd\n2020-01-05T13:00:00Z,1.005\n", `line 2: donations_total_usd "1.005": use a number`},
+		{"an exponent", "time,donations_total_usd\n2020-01-05T13:00:00Z,1e6\n", `line 2: donations_total_usd "1e6"`},
+		{"a negative total", "time,donations_total_usd\n2020-01-05T13:00:00Z,-1\n", `line 2: donations_total_usd "-1"`},
 		{"back", head + "2020-01-05T13:01:00Z,1,2,3\n\n2020-01-05T13:00:00Z,1,2,3\n", "line 4: the minute 2020-01-05T13:00:00Z does not come after"},
 		{"repeated", head + "2020-01-05T13:01:00Z,1,2,3\n2020-01-05T14:01:00+01:00,1,2,3\n", "line 3: the minute 2020-01-05T13:01:00Z does not come after"},
 		{"quotes", head + "\"2020-01-05T13:01:00Z,1,2,3\n", "line 2"},
@@ -49,7 +53,7 @@ func TestReadMinutes(t *testing.T) {
 	}
 	rows, err = sim.ReadMinutes(strings.NewReader("\ufeffEmotes, chat_messages,note,time\n,12,x,2020-01-05T14:00:00+01:00\n0,,\"a\nb\",2020-01-05T13:05:00Z\n"))
 	at := time.Date(2020, 1, 5, 13, 0, 0, 0, time.UTC)
-	want := []sim.Minute{{Time: at, Viewers: -1, Messages: 12, Emotes: -1}, {Time: at.Add(5 * time.Minute), Viewers: -1, Messages: -1, Emotes: 0}}
+	want := []sim.Minute{{Time: at, Viewers: -1, Messages: 12, Emotes: -1, Donations: -1, Cents: -1}, {Time: at.Add(5 * time.Minute), Viewers: -1, Messages: -1, Emotes: 0, Donations: -1, Cents: -1}}
 	if err != nil || len(rows) != 2 || rows[0] != want[0] || rows[1] != want[1] {
 		t.Errorf("%+v, %v", rows, err)
 	}
@@ -80,6 +84,9 @@ func TestAGDQ2020(t *testing.T) {
 	if sum != 863_623 {
 		t.Errorf("%d messages", sum)
 	}
+	if last := got[len(got)-1]; last.Donations != 54_134 || last.Cents != 313_306_278 {
+		t.Errorf("at the end %d donations, %d cents", last.Donations, last.Cents)
+	}
 }
 
 func TestMinutesRoundTrip(t *testing.T) {
@@ -87,7 +94,7 @@ func TestMinutesRoundTrip(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var b bytes.Buffer
 		w := csv.NewWriter(&b)
-		_ = w.Write([]string{"time", "emotes", "chat_messages", "viewers"})
+		_ = w.Write([]string{"time", "emotes", "chat_messages", "donations_total_usd", "viewers", "donations_count"})
 		cell := func(n int) string {
 			if n == sim.NotRecorded {
 				return ""
@@ -99,8 +106,13 @@ func TestMinutesRoundTrip(t *testing.T) {
 		for range rapid.IntRange(1, 20).Draw(t, "rows") {
 			m := sim.Minute{Time: at, Viewers: rapid.IntRange(-1, 1e6).Draw(t, "viewers"), Messages: rapid.IntRange(-1, 1e4).Draw(t, "messages")}
 			m.Emotes = rapid.IntRange(-1, max(0, 120*m.Messages)).Draw(t, "emotes")
+			m.Donations, m.Cents = rapid.IntRange(-1, 1e8).Draw(t, "donations"), rapid.Int64Range(-1, 1e13).Draw(t, "cents")
 			want = append(want, m)
-			_ = w.Write([]string{at.Format(time.RFC3339), cell(m.Emotes), cell(m.Messages), cell(m.Viewers)})
+			total := ""
+			if m.Cents != sim.NotRecorded {
+				total = fmt.Sprintf("%d.%02d", m.Cents/100, m.Cents%100)
+			}
+			_ = w.Write([]string{at.Format(time.RFC3339), cell(m.Emotes), cell(m.Messages), total, cell(m.Viewers), cell(m.Donations)})
 			at = at.Add(time.Duration(rapid.IntRange(1, 100).Draw(t, "step")) * time.Minute)
 		}
 		w.Flush()

@@ -1,6 +1,8 @@
 // Package sim is a Twitch on loopback: a chat server that speaks its IRC, with its limits and its
 // moods, and an HTTP server with Helix and the OAuth host, fed by a model of a big event or by the
-// replay of a recorded one. A ledger of all that was sent makes every run checkable.
+// replay of a recorded one. Beside Helix the charity sources answer: ZEvent, Streamlabs, Twitch,
+// Tiltify and the list of donation goals, all telling the same donations. Ledgers of all that was sent
+// and given make every run checkable.
 //
 // Event time (Sim.Clock) stamps messages, begins streams and chooses the viewers that Helix tells;
 // limits, PINGs and tokens run on the machine's clock.
@@ -62,7 +64,8 @@ type Sim struct {
 	line    line
 	fitting []emote
 
-	helix helixState
+	helix   helixState
+	charity *charity
 }
 
 // Channel is one of the simulator's channels.
@@ -108,6 +111,7 @@ func New(cfg Config) (*Sim, error) {
 	for _, ch := range s.model.channels {
 		s.byLogin[ch.Login], s.byID[ch.ID] = ch, ch
 	}
+	s.charity = newCharity(s)
 	s.counts.minutes = map[int64]*minuteCounts{}
 	s.helix.init(&cfg)
 	if s.metrics, err = newMetrics(cfg.Registerer); err != nil {
@@ -213,6 +217,7 @@ func (s *Sim) traffic(ctx context.Context) {
 	select {
 	case <-s.begin:
 	case <-s.end:
+		s.flush()
 		return
 	case <-ctx.Done():
 		return
@@ -241,9 +246,13 @@ func (s *Sim) traffic(ctx context.Context) {
 	s.flush()
 }
 
-// flush writes the ledger out. Its first error is logged, and told by End and Run.
+// flush writes the ledgers out. The first error is logged, and told by End and Run.
 func (s *Sim) flush() {
-	err := s.ledger.flush()
+	at := s.cfg.Clock.Now()
+	if r := s.cfg.Replay; r != nil && at.After(r.From.Add(r.For)) {
+		at = r.From.Add(r.For)
+	}
+	err := errors.Join(s.ledger.flush(), s.charity.end(at))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil && s.err == nil {
@@ -287,6 +296,12 @@ func (s *Sim) HelixURL() string { return "http://" + s.http.Addr().String() + "/
 // AuthURL is the base address of the OAuth host: http://host:port/oauth2.
 func (s *Sim) AuthURL() string { return "http://" + s.http.Addr().String() + "/oauth2" }
 
+// URL is the base address of the HTTP server: http://host:port. The charity sources are below it.
+func (s *Sim) URL() string { return "http://" + s.http.Addr().String() }
+
+// Team is the id of the Streamlabs team.
+func (s *Sim) Team() string { return s.cfg.Charity.Team }
+
 // Clock is event time. That of a replay stands one second before the slice's start until Begin.
 func (s *Sim) Clock() clock.Clock { return s.cfg.Clock }
 
@@ -317,6 +332,7 @@ func (s *Sim) Begin() {
 		s.mu.Lock()
 		s.start = now
 		s.mu.Unlock()
+		s.charity.begin(now)
 		close(s.begin)
 	})
 }
@@ -505,6 +521,7 @@ func (s *Sim) SetLive(login string, live bool) error {
 // metrics are the simulator's own.
 type metrics struct {
 	messages, duplicates prometheus.Counter
+	donations            prometheus.Counter
 	connections          prometheus.Gauge
 	closed, joins, helix *prometheus.CounterVec
 }
@@ -517,6 +534,9 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		duplicates: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "tungstene_sim_duplicates_total", Help: "Chat messages delivered twice on purpose.",
 		}),
+		donations: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "tungstene_sim_donations_total", Help: "Donations that the charity sources list.",
+		}),
 		connections: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "tungstene_sim_connections", Help: "Open chat connections.",
 		}),
@@ -527,13 +547,13 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			Name: "tungstene_sim_joins_total", Help: "JOINs by outcome.",
 		}, []string{"outcome"}),
 		helix: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "tungstene_sim_http_requests_total", Help: "Requests to Helix and the OAuth host by endpoint and status.",
+			Name: "tungstene_sim_http_requests_total", Help: "Requests to Helix, the OAuth host and the charity sources by endpoint and status.",
 		}, []string{"endpoint", "status"}),
 	}
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.messages, m.duplicates, m.connections, m.closed, m.joins, m.helix} {
+	for _, c := range []prometheus.Collector{m.messages, m.duplicates, m.donations, m.connections, m.closed, m.joins, m.helix} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("metrics: %w", err)
 		}
