@@ -15,7 +15,7 @@ const rights = /* rights */ {
   "roles": [
     {
       "role": "tungsteneMaster",
-      "does": "events, channels, assignments, members, leases and the state documents of repair and privacy; records that are uploaded and their marks; the readiness check removes from progress what is not there",
+      "does": "events, channels, assignments, members, leases, corrections, goals and the state documents of repair and privacy; records that are uploaded and their marks; the readiness check removes from progress what is not there",
       "privileges": [
         { "resource": { "db": "tungstene", "collection": "" }, "actions": ["find", "listCollections", "listIndexes", "createCollection", "createIndex"] },
         { "resource": { "db": "tungstene", "collection": "events" }, "actions": ["insert", "update", "remove"] },
@@ -28,13 +28,15 @@ const rights = /* rights */ {
         { "resource": { "db": "tungstene", "collection": "tombstones" }, "actions": ["insert", "update", "remove"] },
         { "resource": { "db": "tungstene", "collection": "manifests" }, "actions": ["insert", "update", "remove"] },
         { "resource": { "db": "tungstene", "collection": "drains" }, "actions": ["insert", "update", "remove"] },
+        { "resource": { "db": "tungstene", "collection": "goals" }, "actions": ["insert", "update", "remove"] },
+        { "resource": { "db": "tungstene", "collection": "corrections" }, "actions": ["insert"] },
         { "resource": { "db": "tungstene", "collection": "records" }, "actions": ["insert", "remove"] },
         { "resource": { "db": "tungstene", "collection": "progress" }, "actions": ["remove"] }
       ]
     },
     {
       "role": "tungsteneConsumer",
-      "does": "stores, counts, erases and freezes; the control plane's own (channels, assignments, drains) is only read",
+      "does": "stores, counts, erases and freezes; the control plane's own (channels, assignments, drains, corrections, goals) is only read",
       "privileges": [
         { "resource": { "db": "tungstene", "collection": "" }, "actions": ["find", "listCollections", "listIndexes", "createCollection", "createIndex"] },
         { "resource": { "db": "tungstene", "collection": "records" }, "actions": ["insert", "update", "remove"] },
@@ -63,7 +65,9 @@ const rights = /* rights */ {
         { "resource": { "db": "tungstene", "collection": "events" }, "actions": ["find", "listIndexes", "collStats"] },
         { "resource": { "db": "tungstene", "collection": "channels" }, "actions": ["find", "listIndexes", "collStats"] },
         { "resource": { "db": "tungstene", "collection": "progress" }, "actions": ["find", "listIndexes", "collStats"] },
-        { "resource": { "db": "tungstene", "collection": "manifests" }, "actions": ["find", "listIndexes", "collStats"] }
+        { "resource": { "db": "tungstene", "collection": "manifests" }, "actions": ["find", "listIndexes", "collStats"] },
+        { "resource": { "db": "tungstene", "collection": "corrections" }, "actions": ["find", "listIndexes", "collStats"] },
+        { "resource": { "db": "tungstene", "collection": "goals" }, "actions": ["find", "listIndexes", "collStats"] }
       ]
     },
     {

@@ -22,6 +22,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 
+	"github.com/tungstene/tungstene/pkg/record"
 	"github.com/tungstene/tungstene/pkg/store"
 )
 
@@ -175,10 +176,20 @@ func (c Config) check() error {
 	return nil
 }
 
-// index is one index of ours.
+// index is one index of ours; with kinds, of the documents of those kinds alone.
 type index struct {
-	name string
-	keys bson.D
+	name  string
+	keys  bson.D
+	kinds []record.Kind
+}
+
+// model is how the index is declared: partial, or of a server that has no partial indexes, whole.
+func (i index) model(partial bool) driver.IndexModel {
+	opts := options.Index().SetName(i.name)
+	if partial && i.kinds != nil {
+		opts.SetPartialFilterExpression(bson.D{{Key: "kind", Value: bson.D{{Key: "$in", Value: i.kinds}}}})
+	}
+	return driver.IndexModel{Keys: i.keys, Options: opts}
 }
 
 func keysOf(names ...string) bson.D {
@@ -192,12 +203,16 @@ func keysOf(names ...string) bson.D {
 // indexes are those that queries need. They end with _id so that the order of Find is the index's,
 // and nothing is sorted in memory.
 func indexes(c store.Collection) []index {
-	byTime := index{"event_time", keysOf("event", "time", "_id")}
+	byTime := index{name: "event_time", keys: keysOf("event", "time", "_id")}
 	switch c {
 	case store.Records:
-		return []index{byTime, {"event_kind_channel_time", keysOf("event", "kind", "channel", "time", "_id")}}
+		return []index{
+			byTime,
+			{name: "event_kind_channel_time", keys: keysOf("event", "kind", "channel", "time", "_id")},
+			{name: "event_kind_time", keys: keysOf("event", "kind", "time", "_id"), kinds: store.RareKinds()},
+		}
 	case store.Minutes, store.Hours, store.Totals:
-		return []index{byTime, {"event_channel_time", keysOf("event", "channel", "time", "_id")}}
+		return []index{byTime, {name: "event_channel_time", keys: keysOf("event", "channel", "time", "_id")}}
 	default:
 		return []index{byTime}
 	}
@@ -209,8 +224,11 @@ func (s *Store) Declare(ctx context.Context) error {
 	for _, c := range store.Collections() {
 		for _, i := range indexes(c) {
 			// Building one over many documents takes longer than an exchange may.
-			_, err := s.colls[c].Indexes().CreateOne(ctx, driver.IndexModel{Keys: i.keys, Options: options.Index().SetName(i.name)})
+			_, err := s.colls[c].Indexes().CreateOne(ctx, i.model(true))
 			var e driver.ServerError
+			if i.kinds != nil && errors.As(err, &e) && e.HasErrorCode(codeNotImplemented) {
+				_, err = s.colls[c].Indexes().CreateOne(ctx, i.model(false))
+			}
 			if errors.As(err, &e) && (e.HasErrorCode(codeIndexOptionsConflict) || e.HasErrorCode(codeIndexKeySpecsConflict)) {
 				return s.wrap(err, "declare index %s of %s: there is another of that name or those keys; look at db.%s.getIndexes() and drop it",
 					i.name, c, c)
@@ -265,6 +283,7 @@ const (
 	codeUnauthorized          = 13
 	codeIndexOptionsConflict  = 85
 	codeIndexKeySpecsConflict = 86
+	codeNotImplemented        = 238
 )
 
 // redacted is an error whose text has no secrets.

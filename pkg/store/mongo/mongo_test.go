@@ -177,7 +177,7 @@ func TestDeclare(t *testing.T) {
 		names = append(names, spec.Name)
 	}
 	slices.Sort(names)
-	if got := strings.Join(names, " "); got != "_id_ event_kind_channel_time event_time" {
+	if got := strings.Join(names, " "); got != "_id_ event_kind_channel_time event_kind_time event_time" {
 		t.Errorf("indexes %s", got)
 	}
 

@@ -61,17 +61,18 @@ func Permissions() []Permission {
 	return []Permission{
 		{
 			RoleMaster,
-			"events, channels, assignments, members, leases and the state documents of repair and privacy; records that are uploaded " +
-				"and their marks; the readiness check removes from progress what is not there",
+			"events, channels, assignments, members, leases, corrections, goals and the state documents of repair and privacy; records " +
+				"that are uploaded and their marks; the readiness check removes from progress what is not there",
 			slices.Concat([]Privilege{everything()},
 				on(write, store.Events, store.Channels, store.Assignments, store.Members, store.Leases, store.Marks,
-					store.Letters, store.Tombstones, store.Manifests, store.Drains),
+					store.Letters, store.Tombstones, store.Manifests, store.Drains, store.Goals),
+				on([]string{"insert"}, store.Corrections),
 				on([]string{"insert", "remove"}, store.Records),
 				on([]string{"remove"}, store.Progress)),
 		},
 		{
 			RoleConsumer,
-			"stores, counts, erases and freezes; the control plane's own (channels, assignments, drains) is only read",
+			"stores, counts, erases and freezes; the control plane's own (channels, assignments, drains, corrections, goals) is only read",
 			slices.Concat([]Privilege{everything()},
 				on(write, store.Records, store.Minutes, store.Hours, store.Totals, store.Marks, store.Progress, store.Members, store.Leases,
 					store.Letters, store.Tombstones, store.Manifests),
@@ -81,7 +82,8 @@ func Permissions() []Permission {
 			RoleAnalyst,
 			"reads what was collected and counted, and nothing of how it is run",
 			slices.Concat([]Privilege{{Actions: []string{"listCollections"}}},
-				on(look, store.Records, store.Minutes, store.Hours, store.Totals, store.Events, store.Channels, store.Progress, store.Manifests)),
+				on(look, store.Records, store.Minutes, store.Hours, store.Totals, store.Events, store.Channels, store.Progress, store.Manifests,
+					store.Corrections, store.Goals)),
 		},
 		{
 			RoleOperator,
