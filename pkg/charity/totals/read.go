@@ -1,0 +1,149 @@
+package totals
+
+import (
+	"context"
+	"iter"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/tungstene/tungstene/pkg/record"
+	"github.com/tungstene/tungstene/pkg/store"
+)
+
+// tailMinutes is how many minutes after the total documents are read at most: open ones and those that
+// have just closed. Where the rollup is further behind, later ones are in no total yet.
+const tailMinutes = 30
+
+func readCurrent(ctx context.Context, s Store, e record.Event, source string, now time.Time) (*Current, error) {
+	said := map[string][]record.Donations{}
+	var through time.Time
+	behind := map[string]time.Time{} // of each channel the last minute that its total document holds
+	for d, err := range scan(ctx, s, store.Query{Collection: store.Totals, Event: e.Slug}) {
+		if err != nil {
+			return nil, err
+		}
+		said[d.Channel], behind[d.Channel] = d.Donations, d.Through
+		if d.Through.After(through) {
+			through = d.Through
+		}
+	}
+	q := store.Query{Collection: store.Minutes, Event: e.Slug, From: e.Start, To: now.Add(2 * time.Minute)}
+	if !through.IsZero() {
+		q.From = through.Add(time.Minute)
+	}
+	if oldest := record.Minute(now).Add(-tailMinutes * time.Minute); q.From.Before(oldest) && through.IsZero() {
+		q.From = oldest
+	}
+	for d, err := range scan(ctx, s, q) {
+		if err != nil {
+			return nil, err
+		}
+		if len(d.Donations) == 0 || !d.Time.After(behind[d.Channel]) {
+			continue
+		}
+		for _, x := range d.Donations {
+			said[d.Channel] = join(said[d.Channel], x)
+		}
+	}
+	c := &Current{Through: through, Channels: map[string]Total{}}
+	if c.Fund, c.Known = Main(e, flat(said)); !c.Known {
+		return c, nil
+	}
+	if source != "" {
+		named := e
+		named.Donations = source
+		if c.Fund, c.Known = Main(named, only(flat(said), source)); !c.Known {
+			c.Fund = Fund{Source: source, Currency: e.Currency}
+			return c, nil
+		}
+	}
+	var err error
+	if c.Corrections, err = Corrections(ctx, s, e.Slug); err != nil {
+		return nil, err
+	}
+	own, _ := Pick(said[record.AllChannels], c.Fund)
+	_, by, _ := Raw(record.AllChannels, own)
+	if c.Effects, err = ReadEffects(ctx, s, e.Slug, c.Fund, by, c.Corrections); err != nil {
+		return nil, err
+	}
+	until := now
+	if !e.End.IsZero() && e.End.Before(until) {
+		until = e.End
+	}
+	for _, channel := range slices.Sorted(maps.Keys(said)) {
+		d, ok := Pick(said[channel], c.Fund)
+		if !ok {
+			continue
+		}
+		raw, by, ok := Raw(channel, d)
+		if !ok {
+			continue
+		}
+		t := Total{
+			Channel: channel, Fund: c.Fund, By: by, Raw: raw.Cents, At: raw.Time, Coverage: record.Partial, Count: d.Count, Largest: d.Largest,
+		}
+		if by == ByDonations {
+			t.At = record.Minute(now)
+			if own.Seconds > 0 && !e.Start.IsZero() && own.Seconds >= until.Sub(e.Start).Seconds()-Stale.Seconds() {
+				t.Coverage = record.Complete
+			}
+		} else if until.Sub(t.At) <= Stale {
+			t.Coverage = record.Complete
+		}
+		t.Corrected = t.Raw + c.Effects.At(channel, t.At)
+		if channel == record.AllChannels {
+			c.Event = t
+		} else {
+			c.Channels[channel] = t
+		}
+	}
+	return c, nil
+}
+
+func flat(said map[string][]record.Donations) iter.Seq[record.Donations] {
+	return func(yield func(record.Donations) bool) {
+		for _, list := range said {
+			for _, d := range list {
+				if !yield(d) {
+					return
+				}
+			}
+		}
+	}
+}
+
+func only(of iter.Seq[record.Donations], source string) iter.Seq[record.Donations] {
+	return func(yield func(record.Donations) bool) {
+		for d := range of {
+			if d.Source == source && !yield(d) {
+				return
+			}
+		}
+	}
+}
+
+// join adds what a later minute says to what was said before.
+func join(list []record.Donations, d record.Donations) []record.Donations {
+	list = slices.Clone(list)
+	i := slices.IndexFunc(list, func(x record.Donations) bool { return x.Source == d.Source && x.Currency == d.Currency })
+	if i < 0 {
+		return append(list, d)
+	}
+	x := &list[i]
+	x.Count += d.Count
+	x.Cents += d.Cents
+	x.Largest = max(x.Largest, d.Largest)
+	x.Seconds += d.Seconds
+	if x.Samples == 0 {
+		x.First, x.FirstAt = d.First, d.FirstAt
+	}
+	if d.Samples > 0 && !d.TotalAt.Before(x.TotalAt) {
+		x.Total, x.TotalAt = d.Total, d.TotalAt
+	}
+	x.Samples += d.Samples
+	if !d.SumAt.Before(x.SumAt) {
+		x.Sum, x.SumAt, x.Channels = d.Sum, d.SumAt, d.Channels
+	}
+	return list
+}
