@@ -34,6 +34,11 @@ var described = map[string]reflect.Type{
 	"Change":     reflect.TypeFor[record.Change](),
 	"Coverage":   reflect.TypeFor[record.Coverage](),
 	"Dropped":    reflect.TypeFor[record.Dropped](),
+	"Donation":   reflect.TypeFor[record.Donation](),
+	"Amount":     reflect.TypeFor[record.Amount](),
+	"Answer":     reflect.TypeFor[record.Answer](),
+	"Correction": reflect.TypeFor[record.Correction](),
+	"Goal":       reflect.TypeFor[record.Goal](),
 	"Statistics": reflect.TypeFor[record.Statistics](),
 	"Event":      reflect.TypeFor[record.Event](),
 	"Channel":    reflect.TypeFor[record.Channel](),
@@ -141,6 +146,7 @@ func TestGuideShowsEveryKind(t *testing.T) {
 	for _, kind := range []record.Kind{
 		record.KindMessage, record.KindNotice, record.KindModeration, record.KindRoomState,
 		record.KindViewers, record.KindSession, record.KindChange, record.KindCoverage, record.KindDropped,
+		record.KindDonation, record.KindAmount, record.KindAnswer,
 	} {
 		if !strings.Contains(string(text), "\n### "+string(kind)+"\n") {
 			t.Errorf("%s has no section for the kind %s", guide, kind)
