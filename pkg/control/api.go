@@ -135,6 +135,7 @@ type Collector struct {
 	Waiting       int         `json:"waiting"`
 	OutboxBatches int64       `json:"outbox_batches" doc:"-1 when that can't be told"`
 	OutboxBytes   int64       `json:"outbox_bytes"`
+	Sources       []Source    `json:"sources,omitempty" doc:"Charity sources that it polls"`
 	Conditions    []Condition `json:"conditions"`
 }
 

@@ -19,8 +19,11 @@ type Heartbeat struct {
 	Run     string    `json:"run"`
 	Version string    `json:"version"`
 	Started time.Time `json:"started"`
-	// Capacity is the most channels that it takes.
+	// Capacity is the most channels that it takes; 0 for one that reads no chat.
 	Capacity int `json:"capacity"`
+	// Charity says that it polls charity sources: it wants every event that is collected, and those that
+	// have just ended, whether it reads their channels or not.
+	Charity bool `json:"charity,omitempty"`
 	// Epoch and Revision are those of the assignment in effect; 0 when it has none.
 	Epoch    int64 `json:"epoch"`
 	Revision int64 `json:"revision"`
@@ -46,7 +49,8 @@ type Assignment struct {
 	Rev       int64  `bson:"rev"      json:"-"`
 	Epoch     int64  `bson:"epoch"    json:"epoch"`
 	Revision  int64  `bson:"revision" json:"revision"`
-	// Events are those that any of the channels belongs to.
+	// Events are those that any of the channels belongs to; for one that polls charity sources, all that
+	// are collected, and those that ended a while ago, for donations that are told late.
 	Events   []AssignedEvent   `bson:"events"   json:"events"`
 	Channels []AssignedChannel `bson:"channels" json:"channels"`
 	Budget   Budget            `bson:"budget"   json:"budget"`
@@ -60,8 +64,10 @@ type AssignedEvent struct {
 	KeepText bool      `bson:"keep_text" json:"keep_text"`
 	// Key is the event's pseudonym key. It is not stored with the assignment.
 	Key []byte `bson:"-" json:"key"`
-	// Public are all channels of the event, id to login.
+	// Public are all channels of the event, id to login; Names are their display names, by id, of those
+	// that are known.
 	Public map[string]string `bson:"-" json:"public"`
+	Names  map[string]string `bson:"-" json:"names,omitempty"`
 	// Excluded are the pseudonyms, by id and by login, of those who opted out or were forgotten:
 	// nothing of them is recorded.
 	Excluded []string `bson:"-" json:"excluded,omitempty"`
@@ -135,6 +141,7 @@ type Condition struct {
 // CollectorMember is what the master keeps of a collector's last heartbeat.
 type CollectorMember struct {
 	Capacity int             `bson:"capacity" json:"capacity"`
+	Charity  bool            `bson:"charity"  json:"charity"`
 	Epoch    int64           `bson:"epoch"    json:"epoch"`
 	Revision int64           `bson:"revision" json:"revision"`
 	Joined   []string        `bson:"joined"   json:"joined"`
@@ -170,9 +177,34 @@ type CollectorStatus struct {
 	Viewers   int       `bson:"viewers"    json:"viewers"`
 	Live      int       `bson:"live"       json:"live"`
 	LastSweep time.Time `bson:"last_sweep" json:"last_sweep,omitzero"`
+	// Sources are the charity sources that it polls, in the order of their file.
+	Sources []Source `bson:"sources,omitempty" json:"sources,omitempty"`
 	// ClockOffset is the collector's clock less the master's.
 	ClockOffset time.Duration `bson:"clock_offset"         json:"clock_offset"`
 	Conditions  []Condition   `bson:"conditions,omitempty" json:"conditions,omitempty"`
+}
+
+// Source is a charity source, as the collector that polls it tells. Counts are since its start.
+type Source struct {
+	// Name is the source's, Kind what it is: zevent, streamlabs, twitch, tiltify or json.
+	Name string `bson:"name" json:"name"`
+	Kind string `bson:"kind" json:"kind"`
+	// Events are the slugs of the events that it is polled for now.
+	Events []string `bson:"events,omitempty" json:"events,omitempty"`
+	// LastSlot is the slot that was polled last, LastSuccess the last one with a usable answer.
+	LastSlot    time.Time `bson:"last_slot"    json:"last_slot,omitzero"`
+	LastSuccess time.Time `bson:"last_success" json:"last_success,omitzero"`
+	// CompleteUntil is up to when the single donations are known to be all there are; zero where they are
+	// not, and where the source tells totals only.
+	CompleteUntil time.Time `bson:"complete_until" json:"complete_until,omitzero"`
+	// Backfilling says that all donations are being read again, from the first on.
+	Backfilling bool `bson:"backfilling,omitempty" json:"backfilling,omitempty"`
+	// Donations is how many single donations are known, Outside how many of them lie in no event.
+	Donations int64 `bson:"donations" json:"donations"`
+	Outside   int64 `bson:"outside"   json:"outside"`
+	// Requests counts requests, Failures those without a usable answer.
+	Requests int64 `bson:"requests" json:"requests"`
+	Failures int64 `bson:"failures" json:"failures"`
 }
 
 // Connection is one chat connection.

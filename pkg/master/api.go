@@ -408,6 +408,7 @@ func (m *Master) listCollectors(ctx context.Context) ([]control.Collector, error
 			Current:       c.Collector.Epoch == a.Epoch && c.Collector.Revision == a.Revision,
 			Waiting:       c.Collector.Status.Waiting,
 			OutboxBatches: c.Collector.Status.OutboxBatches, OutboxBytes: c.Collector.Status.OutboxBytes,
+			Sources: c.Collector.Status.Sources,
 		}
 		if _, v.Drained = drains[c.Name]; v.Drained && v.State == control.CollectorAlive {
 			v.State = control.CollectorLeaving

@@ -347,11 +347,22 @@ func public(list []record.Channel) map[string]string {
 	return logins
 }
 
-// fingerprint changes when the public list does.
-func fingerprint(public map[string]string) string {
-	parts := make([]string, 0, 2*len(public))
+// displayNames are the names that the channels of an event show, by id.
+func displayNames(list []record.Channel) map[string]string {
+	names := make(map[string]string, len(list))
+	for _, c := range list {
+		if c.Status == record.ChannelActive && c.Name != "" {
+			names[c.Channel] = c.Name
+		}
+	}
+	return names
+}
+
+// fingerprint changes when the public list or one of the names in it does.
+func fingerprint(public, names map[string]string) string {
+	parts := make([]string, 0, 3*len(public))
 	for _, id := range slices.Sorted(maps.Keys(public)) {
-		parts = append(parts, id, public[id])
+		parts = append(parts, id, public[id], names[id])
 	}
 	return record.Hash(parts...)
 }

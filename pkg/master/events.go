@@ -232,6 +232,15 @@ func collected(e record.Event, now time.Time, lead, grace time.Duration) bool {
 		(e.State == record.EventScheduled && !now.Before(e.Start.Add(-max(lead, 0)))))
 }
 
+// lateDonations is how long after its end an event's donations are still asked for: sources list some
+// of them minutes after they were made.
+const lateDonations = 15 * time.Minute
+
+// endedLately says whether charity sources are still to be polled for an event that is read no more.
+func endedLately(e record.Event, now time.Time) bool {
+	return e.KeyDestroyed.IsZero() && e.State == record.EventEnded && now.Before(e.End.Add(lateDonations))
+}
+
 // patch changes an event as far as its state allows.
 func patch(e record.Event, p control.EventPatch, now time.Time) (record.Event, error) {
 	if e.State == record.EventFrozen {

@@ -19,6 +19,8 @@ const (
 	maxCapacity = 100_000
 	// maxText bounds a heartbeat's single texts, in bytes.
 	maxText = 253
+	// maxSources bounds the charity sources of a collector.
+	maxSources = 10_000
 )
 
 // parseHeartbeat reads a heartbeat as leniently as possible: collectors and masters of different
@@ -46,6 +48,9 @@ func parseHeartbeat(name string, body []byte) (control.Heartbeat, error) {
 		if id == "" || len(id) > maxText {
 			return h, badValue("body.joined", "%.80q is no channel id", id)
 		}
+	}
+	if len(h.Status.Sources) > maxSources {
+		return h, badValue("body.status.sources", "%d are more than the %d that a collector polls", len(h.Status.Sources), maxSources)
 	}
 	for id, r := range h.Status.Rates {
 		if r < 0 || r > maxWeight || math.IsNaN(r) {
@@ -79,7 +84,7 @@ func (m *Master) heartbeat(ctx context.Context, h control.Heartbeat) (control.An
 		Version: h.Version, Started: h.Started, Seen: now, Beat: old.Beat + 1,
 		Conditions: h.Status.Conditions,
 		Collector: &control.CollectorMember{
-			Capacity: h.Capacity, Epoch: h.Epoch, Revision: h.Revision, Joined: h.Joined,
+			Capacity: h.Capacity, Charity: h.Charity, Epoch: h.Epoch, Revision: h.Revision, Joined: h.Joined,
 			Leaving: h.Leaving, Status: h.Status,
 		},
 	}
@@ -129,7 +134,7 @@ func (m *Master) join(ctx context.Context, a *control.Assignment) error {
 		if e.Excluded, err = m.excluded(ctx, e.Slug); err != nil {
 			return fmt.Errorf("assignment of %s: %w", a.Collector, err)
 		}
-		e.Key, e.Public = key, public(list)
+		e.Key, e.Public, e.Names = key, public(list), displayNames(list)
 	}
 	if a.Channels == nil {
 		a.Channels = []control.AssignedChannel{}

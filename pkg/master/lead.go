@@ -177,11 +177,13 @@ func (m *Master) members(ctx context.Context) ([]control.Member, error) {
 
 // wanted is what is to be read now, and what stands in the way of more.
 func (m *Master) wanted(ctx context.Context, events []record.Event) (wanted, []control.Condition, error) {
-	want := wanted{events: make(map[string]wantedEvent), replicas: make(map[ChannelID]int)}
+	want := wanted{events: make(map[string]wantedEvent), late: make(map[string]wantedEvent), replicas: make(map[ChannelID]int)}
 	var trouble []control.Condition
 	byID := make(map[ChannelID]*control.AssignedChannel)
 	for _, e := range events {
-		if !collected(e, m.cfg.Clock.Now(), m.cfg.LeadTime, m.cfg.EndGrace) {
+		now := m.cfg.Clock.Now()
+		reading := collected(e, now, m.cfg.LeadTime, m.cfg.EndGrace)
+		if !reading && !endedLately(e, now) {
 			continue
 		}
 		list, err := m.channelsOf(ctx, e.Slug)
@@ -192,10 +194,15 @@ func (m *Master) wanted(ctx context.Context, events []record.Event) (wanted, []c
 		if err != nil {
 			return want, nil, err
 		}
-		want.events[e.Slug] = wantedEvent{
+		dealt := wantedEvent{
 			AssignedEvent: control.AssignedEvent{Slug: e.Slug, Start: e.Start, End: e.End, KeepText: e.KeepText},
-			public:        record.Hash(fingerprint(public(list)), exclusion),
+			public:        record.Hash(fingerprint(public(list), displayNames(list)), exclusion),
 		}
+		if !reading {
+			want.late[e.Slug] = dealt
+			continue
+		}
+		want.events[e.Slug] = dealt
 		var unknown, unresolved []string
 		for _, c := range list {
 			switch c.Status {

@@ -631,3 +631,65 @@ func TestStoppedEventIsReadForItsGrace(t *testing.T) {
 		w.wantReaders(0, 0)
 	})
 }
+
+// One that polls charity sources reads no channel, and knows every event that is collected or ended
+// lately, with all of its channels and their names.
+func TestCharityCollectorKnowsEveryEvent(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(w *world) {
+		w.startMaster("m1")
+		w.startCollector("c0", "", 20)
+		money := w.startCollector("money", "", 0, func(f *fake) { f.Charity = true })
+		idle := w.startCollector("idle", "", 0)
+		w.live("zevent", 5, 1)
+		w.live("other", 2, 1)
+		w.sleep(10*time.Second + 300*time.Millisecond)
+		w.wantReaders(5, 1)
+		slugs := func(a control.Assignment) (out []string) {
+			for _, e := range a.Events {
+				out = append(out, e.Slug)
+			}
+			return out
+		}
+		a := money.assignment()
+		if got := slugs(a); len(a.Channels) != 0 || !slices.Equal(got, []string{"other", "zevent"}) {
+			t.Fatalf("the charity collector has %d channels and the events %v", len(a.Channels), got)
+		}
+		for _, e := range a.Events {
+			if len(e.Key) == 0 || e.Start.IsZero() || e.End.IsZero() || len(e.Public) == 0 || len(e.Names) != len(e.Public) {
+				t.Errorf("event %s: %d bytes of key, %d channels, %d names", e.Slug, len(e.Key), len(e.Public), len(e.Names))
+			}
+		}
+		if got := slugs(idle.assignment()); len(got) != 0 {
+			t.Errorf("one that wants nothing has the events %v", got)
+		}
+		points := func(f *fake) int { return f.assignment().Budget.HelixPoints }
+		if c := w.collectors["c0"]; points(c) != points(money) || points(c) < 2 {
+			t.Errorf("one reader of chat has %d Helix points, the others %d", points(c), points(money))
+		}
+		_, err := w.op.SetState(w.ctx, "zevent", control.Stop)
+		w.must(err)
+		stopped := time.Now()
+		w.sleep(5 * time.Minute)
+		if a := money.assignment(); !slices.Equal(slugs(a), []string{"other", "zevent"}) || !a.Events[1].End.Equal(record.Millis(stopped)) {
+			t.Errorf("five minutes after the stop it has %+v", a.Events)
+		}
+		if got := slugs(w.collectors["c0"].assignment()); !slices.Equal(got, []string{"other"}) {
+			t.Errorf("the reader of chat has %v", got)
+		}
+		w.sleep(11 * time.Minute)
+		if got := slugs(money.assignment()); !slices.Equal(got, []string{"other"}) {
+			t.Errorf("sixteen minutes after the stop it has %v", got)
+		}
+		money.set(func(f *fake) { f.silent = true })
+		w.sleep(10 * time.Second)
+		if got := w.conditions(); !strings.Contains(got, "collector-silent money") {
+			t.Errorf("conditions: %s", got)
+		}
+		money.set(func(f *fake) { f.silent = false })
+		w.sleep(5 * time.Second)
+		if got := w.conditions(); strings.Contains(got, "collector-silent") {
+			t.Errorf("conditions: %s", got)
+		}
+	})
+}

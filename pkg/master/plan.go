@@ -37,6 +37,7 @@ type planConfig struct {
 // wanted is all that is to be read now.
 type wanted struct {
 	events   map[string]wantedEvent // by slug
+	late     map[string]wantedEvent // by slug: those that ended lately, for who polls charity sources
 	channels []control.AssignedChannel
 	replicas map[ChannelID]int
 }
@@ -98,6 +99,7 @@ type heard struct {
 	name, node, run string
 	capacity        int
 	leaving         bool
+	charity         bool
 	joined          map[ChannelID]bool
 	rates           map[ChannelID]float64
 
@@ -203,6 +205,7 @@ func (p *planner) hear(now time.Time, members []control.Member) {
 		}
 		h.beat, h.run, h.node = m.Beat, m.Run, m.Node
 		h.capacity, h.leaving, h.rates = m.Collector.Capacity, m.Collector.Leaving, m.Collector.Status.Rates
+		h.charity = m.Collector.Charity
 		h.joined = make(map[ChannelID]bool, len(m.Collector.Joined))
 		for _, id := range m.Collector.Joined {
 			h.joined[id] = true
@@ -310,7 +313,7 @@ func (p *planner) assign(now time.Time, alive, held []*heard, gone bool, want wa
 			c.Capacity = 0
 		} else {
 			planned[h.name] = true
-			rebalance = rebalance || !p.planned[h.name]
+			rebalance = rebalance || !p.planned[h.name] && h.capacity > 0
 		}
 		collectors = append(collectors, c)
 	}
@@ -441,7 +444,7 @@ func (p *planner) write(now time.Time, there []*heard, want wanted, out *plan) {
 	working := 0
 	for _, h := range there {
 		byName[h.name] = h
-		if !h.leaving {
+		if !h.leaving && h.capacity > 0 {
 			working++
 		}
 	}
@@ -473,8 +476,16 @@ func (p *planner) write(now time.Time, there []*heard, want wanted, out *plan) {
 				}
 			}
 		}
+		dealt := want.events
+		if h := p.collectors[name]; h != nil && h.charity { // one that is gone too: it may come back
+			dealt = maps.Clone(want.events)
+			maps.Copy(dealt, want.late)
+			for slug, e := range dealt {
+				publics[slug] = e.public
+			}
+		}
 		for _, slug := range slices.Sorted(maps.Keys(publics)) {
-			next.Events = append(next.Events, want.events[slug].AssignedEvent)
+			next.Events = append(next.Events, dealt[slug].AssignedEvent)
 		}
 		// A new leader doesn't know which lists were served; the new epoch has them served anyway.
 		served, known := p.publics[name]
@@ -589,6 +600,17 @@ func (p *planner) report(want wanted, out *plan) {
 				Name: "collector-silent", Subject: name,
 				Detail: fmt.Sprintf("No heartbeat for more than %v, and nobody can take %d of its channels. Start it again, or another one.", p.cfg.timeout, n),
 			})
+		}
+	}
+	if len(want.events) > 0 {
+		for _, name := range slices.Sorted(maps.Keys(p.collectors)) {
+			if h := p.collectors[name]; h.charity && h.gone && len(p.docs[name].Channels) == 0 {
+				out.conditions = append(out.conditions, control.Condition{
+					Name: "collector-silent", Subject: name,
+					Detail: fmt.Sprintf("No heartbeat for more than %v, and it polls charity sources: running totals of this time can't be had later. "+
+						"Start it again; if another one polls them now, forget it: tungstene collectors forget %s.", p.cfg.timeout, name),
+				})
+			}
 		}
 	}
 	if len(want.channels) == 0 {
