@@ -17,6 +17,7 @@ type tool struct {
 	Demo        demoCmd        `cmd:"" help:"Run the whole pipeline against a simulated Twitch, and check that nothing is lost."`
 	Up          upCmd          `cmd:"" help:"Run all roles in one process."`
 	Sim         simCmd         `cmd:"" help:"Run the simulated Twitch alone."`
+	Sample      sampleCmd      `cmd:"" help:"Fill a store with a whole event, to try everything on."`
 	Verify      verifyCmd      `cmd:"" help:"Compare a ledger of what was sent with what is stored and counted."`
 	Reconcile   reconcileCmd   `cmd:"" help:"Compare the statistics of an event with its records."`
 	Manifest    manifestCmd    `cmd:"" help:"Check the manifest of a frozen event."`

@@ -21,7 +21,7 @@ var layers = [][]string{
 	{"pkg/control"},
 	{"pkg/twitch", "pkg/sim", "pkg/charity"},
 	{"pkg/master", "pkg/collector", "pkg/consumer", "pkg/rollup", "pkg/verify"},
-	{"pkg/custody", "pkg/statistics"},
+	{"pkg/custody", "pkg/statistics", "pkg/sample"},
 	{"pkg/report", "pkg/web"},
 	{"pkg/app"},
 	{"cmd"},
