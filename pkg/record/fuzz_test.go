@@ -57,6 +57,11 @@ func FuzzRedact(f *testing.F) {
 	add(&record.Notice{Header: header, NoticeID: "1", Type: "subgift", Recipient: person})
 	add(&record.Moderation{Header: header, Action: record.ActionBan, Chatter: person})
 	add(&record.Coverage{Header: header, To: header.Time.Add(1e6), Source: "chat", Channels: []string{person}})
+	add(&record.Donation{
+		Header: header, Source: "s", Donation: "d", Money: record.Money{Cents: 1, Currency: "EUR"}, Donor: person, Text: "x", Length: 1, Raw: person,
+	})
+	add(&record.Donation{Header: header, Source: "s", Donation: "d", Money: record.Money{Currency: "EUR"}, Raw: `{"a":"` + person + `"}`})
+	add(&record.Answer{Header: header, Source: "s", Hash: "h", Body: `[{"name":"` + person + `"},{"na`})
 	people := func(pseudonym string) bool { return pseudonym == person }
 	f.Fuzz(func(t *testing.T, doc []byte) {
 		r, err := record.Parse(doc)

@@ -11,7 +11,7 @@ func TestCounted(t *testing.T) {
 	counted := map[record.Kind]bool{
 		record.KindMessage: true, record.KindNotice: true, record.KindModeration: true, record.KindViewers: true,
 		record.KindCoverage: true, record.KindRoomState: false, record.KindSession: false, record.KindChange: false,
-		record.KindDropped: false,
+		record.KindDropped: false, record.KindDonation: true, record.KindAmount: true, record.KindAnswer: false,
 	}
 	for _, kind := range append(kinds, "raffle", "") {
 		want, known := counted[kind]

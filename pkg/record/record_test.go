@@ -139,6 +139,25 @@ var documents = map[record.Kind]func(*rapid.T) record.Document{
 			})),
 		}
 	},
+	record.KindDonation: func(t *rapid.T) record.Document {
+		return &record.Donation{
+			Header: header(t), Source: facts.Draw(t, "source"), Donation: facts.Draw(t, "donation"), Version: text.Draw(t, "version"),
+			Money: money(t, 0), Donor: text.Draw(t, "donor"), Member: text.Draw(t, "member"), Country: text.Draw(t, "country"),
+			Length: rapid.Int().Draw(t, "length"), Text: text.Draw(t, "text"), Raw: text.Draw(t, "raw"),
+		}
+	},
+	record.KindAmount: func(t *rapid.T) record.Document {
+		return &record.Amount{
+			Header: header(t), Source: facts.Draw(t, "source"), Member: text.Draw(t, "member"), Money: money(t, -record.MaxCents),
+		}
+	},
+	record.KindAnswer: func(t *rapid.T) record.Document {
+		return &record.Answer{
+			Header: header(t), Source: facts.Draw(t, "source"), Request: text.Draw(t, "request"), Status: rapid.Int().Draw(t, "status"),
+			Type: text.Draw(t, "type"), Bytes: rapid.Int().Draw(t, "bytes"), Hash: facts.Draw(t, "hash"),
+			Problem: text.Draw(t, "problem"), Part: rapid.Int().Draw(t, "part"), Body: text.Draw(t, "body"),
+		}
+	},
 	record.KindCoverage: func(t *rapid.T) record.Document {
 		h := header(t)
 		h.Channel = ""
@@ -151,13 +170,20 @@ var documents = map[record.Kind]func(*rapid.T) record.Document{
 	},
 }
 
+func money(t *rapid.T, least int64) record.Money {
+	return record.Money{
+		Cents:    rapid.Int64Range(least, record.MaxCents).Draw(t, "cents"),
+		Currency: rapid.StringMatching(`[A-Z]{3}`).Draw(t, "currency"),
+	}
+}
+
 func anyDocument(t *rapid.T) record.Document {
 	return documents[rapid.SampledFrom(kinds).Draw(t, "kind")](t)
 }
 
 var kinds = []record.Kind{
 	record.KindMessage, record.KindNotice, record.KindModeration, record.KindRoomState, record.KindViewers, record.KindSession,
-	record.KindChange, record.KindCoverage, record.KindDropped,
+	record.KindChange, record.KindCoverage, record.KindDropped, record.KindDonation, record.KindAmount, record.KindAnswer,
 }
 
 func TestDocumentsComeBack(t *testing.T) {
@@ -244,6 +270,12 @@ func TestFacts(t *testing.T) {
 	head := func(at time.Time) record.Header {
 		return record.Header{Event: "e", Channel: "1", Time: at, Received: at.Add(time.Second)}
 	}
+	donation := func(at time.Time, cents int64, version string) record.Document {
+		return &record.Donation{Header: head(at), Source: "s", Donation: "d", Version: version, Money: record.Money{Cents: cents, Currency: "EUR"}}
+	}
+	amount := func(at time.Time, currency string, cents int64) record.Document {
+		return &record.Amount{Header: head(at), Source: "s", Money: record.Money{Cents: cents, Currency: currency}}
+	}
 	for name, c := range map[string]struct {
 		a, b record.Document
 		same bool
@@ -265,9 +297,18 @@ func TestFacts(t *testing.T) {
 		"room states of two seconds": {
 			&record.RoomState{Header: head(at.Truncate(time.Second))}, &record.RoomState{Header: head(at.Truncate(time.Second).Add(time.Second))}, false,
 		},
-		"samples of a slot":            {&record.Viewers{Header: head(at), Source: "helix", Viewers: 3}, &record.Viewers{Header: head(at), Source: "helix", Viewers: 4}, true},
-		"samples of two sources":       {&record.Viewers{Header: head(at), Source: "helix"}, &record.Viewers{Header: head(at), Source: "zevent"}, false},
-		"start and end of a stream":    {&record.Session{Header: head(at), Stream: "s", Phase: "start"}, &record.Session{Header: head(at), Stream: "s", Phase: "end"}, false},
+		"samples of a slot":                      {&record.Viewers{Header: head(at), Source: "helix", Viewers: 3}, &record.Viewers{Header: head(at), Source: "helix", Viewers: 4}, true},
+		"samples of two sources":                 {&record.Viewers{Header: head(at), Source: "helix"}, &record.Viewers{Header: head(at), Source: "zevent"}, false},
+		"start and end of a stream":              {&record.Session{Header: head(at), Stream: "s", Phase: "start"}, &record.Session{Header: head(at), Stream: "s", Phase: "end"}, false},
+		"a donation seen twice, dated otherwise": {donation(at, 500, ""), donation(at.Add(time.Hour), 500, ""), true},
+		"a donation of another amount":           {donation(at, 500, ""), donation(at, 501, ""), false},
+		"a donation of a number of the source's": {donation(at, 500, "2"), donation(at, 500, "3"), false},
+		"running totals of a slot":               {amount(at, "EUR", 5), amount(at, "EUR", 6), true},
+		"running totals in two currencies":       {amount(at, "EUR", 5), amount(at, "USD", 5), false},
+		"running totals of two slots":            {amount(at, "EUR", 5), amount(at.Add(time.Second), "EUR", 5), false},
+		"pieces of an answer": {
+			&record.Answer{Header: head(at), Source: "s", Hash: "h", Part: 1}, &record.Answer{Header: head(at), Source: "s", Hash: "h", Part: 2}, false,
+		},
 		"parts that would concatenate": {&record.Change{Header: head(at), Field: "a", To: "bc"}, &record.Change{Header: head(at), Field: "ab", To: "c"}, false},
 	} {
 		a, err := record.Encode(c.a)
@@ -293,21 +334,31 @@ func TestEncodeRefuses(t *testing.T) {
 		return h
 	}
 	for name, d := range map[string]record.Document{
-		"no fact":              &record.Message{Header: good},
-		"no time":              &record.Message{Header: with(func(h *record.Header) { h.Time = time.Time{} }), MessageID: "m"},
-		"no event":             &record.Message{Header: with(func(h *record.Header) { h.Event = "" }), MessageID: "m"},
-		"an event with /":      &record.Message{Header: with(func(h *record.Header) { h.Event = "a/b" }), MessageID: "m"},
-		"upper case":           &record.Message{Header: with(func(h *record.Header) { h.Event = "ZEvent" }), MessageID: "m"},
-		"a long event":         &record.Message{Header: with(func(h *record.Header) { h.Event = strings.Repeat("e", 65) }), MessageID: "m"},
-		"a long fact":          &record.Message{Header: good, MessageID: strings.Repeat("m", 512)},
-		"a fact with NUL":      &record.Message{Header: good, MessageID: "m\x00"},
-		"a fact not in UTF-8":  &record.Message{Header: good, MessageID: "m\xff"},
-		"a large document":     &record.Message{Header: good, MessageID: "m", Text: strings.Repeat("x", record.MaxDocumentBytes)},
-		"text not in UTF-8":    &record.Message{Header: good, MessageID: "m", Text: "x\xff"},
-		"a channel not UTF-8":  &record.Message{Header: with(func(h *record.Header) { h.Channel = "\xff" }), MessageID: "m"},
-		"empty coverage":       &record.Coverage{Header: good, To: at},
-		"coverage below a ms":  &record.Coverage{Header: good, To: at.Add(900 * time.Microsecond)},
-		"coverage of a minute": &record.Coverage{Header: good, To: at.Add(101 * time.Millisecond)},
+		"no fact":                         &record.Message{Header: good},
+		"no time":                         &record.Message{Header: with(func(h *record.Header) { h.Time = time.Time{} }), MessageID: "m"},
+		"no event":                        &record.Message{Header: with(func(h *record.Header) { h.Event = "" }), MessageID: "m"},
+		"an event with /":                 &record.Message{Header: with(func(h *record.Header) { h.Event = "a/b" }), MessageID: "m"},
+		"upper case":                      &record.Message{Header: with(func(h *record.Header) { h.Event = "ZEvent" }), MessageID: "m"},
+		"a long event":                    &record.Message{Header: with(func(h *record.Header) { h.Event = strings.Repeat("e", 65) }), MessageID: "m"},
+		"a long fact":                     &record.Message{Header: good, MessageID: strings.Repeat("m", 512)},
+		"a fact with NUL":                 &record.Message{Header: good, MessageID: "m\x00"},
+		"a fact not in UTF-8":             &record.Message{Header: good, MessageID: "m\xff"},
+		"a large document":                &record.Message{Header: good, MessageID: "m", Text: strings.Repeat("x", record.MaxDocumentBytes)},
+		"text not in UTF-8":               &record.Message{Header: good, MessageID: "m", Text: "x\xff"},
+		"a channel not UTF-8":             &record.Message{Header: with(func(h *record.Header) { h.Channel = "\xff" }), MessageID: "m"},
+		"empty coverage":                  &record.Coverage{Header: good, To: at},
+		"coverage below a ms":             &record.Coverage{Header: good, To: at.Add(900 * time.Microsecond)},
+		"a donation of less than nothing": &record.Donation{Header: good, Source: "s", Donation: "d", Money: record.Money{Cents: -1, Currency: "EUR"}},
+		"a donation of too much":          &record.Donation{Header: good, Source: "s", Donation: "d", Money: record.Money{Cents: record.MaxCents + 1, Currency: "EUR"}},
+		"a donation in euro":              &record.Donation{Header: good, Source: "s", Donation: "d", Money: record.Money{Cents: 1, Currency: "eur"}},
+		"a donation in nothing":           &record.Donation{Header: good, Source: "s", Donation: "d", Money: record.Money{Cents: 1}},
+		"a donation of no source":         &record.Donation{Header: good, Donation: "d", Money: record.Money{Cents: 1, Currency: "EUR"}},
+		"a donation without an id":        &record.Donation{Header: good, Source: "s", Money: record.Money{Cents: 1, Currency: "EUR"}},
+		"a total in euros":                &record.Amount{Header: good, Source: "s", Money: record.Money{Cents: 1, Currency: "EUROS"}},
+		"a total below what can be":       &record.Amount{Header: good, Source: "s", Money: record.Money{Cents: -record.MaxCents - 1, Currency: "EUR"}},
+		"a total of no source":            &record.Amount{Header: good, Money: record.Money{Cents: 1, Currency: "EUR"}},
+		"an answer without a hash":        &record.Answer{Header: good, Source: "s"},
+		"coverage of a minute":            &record.Coverage{Header: good, To: at.Add(101 * time.Millisecond)},
 	} {
 		if _, err := record.Encode(d); !errors.Is(err, record.ErrInvalid) {
 			t.Errorf("%s: %v", name, err)

@@ -31,6 +31,8 @@ const pseudonymBytes = 22
 //
 //   - A record of which one of them is the chatter (author, banned, whose message was deleted) or the
 //     recipient is Removed, and comes back as it was.
+//   - A donation of one of them stays, for the money was given, and keeps nothing of who gave it: neither
+//     donor, country and text nor the source's row. It is Changed.
 //   - A reply to one of them keeps that it is a reply, but not to whom, to which message and in which
 //     thread. A reply to another keeps its thread: nothing tells who began that.
 //   - Everywhere else (mentions in the text, the parameters of a notice, whatever field a later
@@ -41,7 +43,7 @@ const pseudonymBytes = 22
 // texts have names within words. Doing it twice is doing it once, and the result is never larger.
 func Redact(r Record, people func(pseudonym string) bool) (Record, Redaction) {
 	_, body, _ := bsoncore.ReadLength(r.Doc)
-	touched := false
+	touched, gave := false, false
 	for rest, n := body, 0; len(rest) > 1; n++ {
 		elem, after, ok := bsoncore.ReadElement(rest)
 		if !ok {
@@ -56,11 +58,18 @@ func Redact(r Record, people func(pseudonym string) bool) (Record, Redaction) {
 			if s, ok := elem.Value().StringValueOK(); ok && s != "" && people(s) {
 				return r, Removed
 			}
+		case "donor":
+			if s, ok := elem.Value().StringValueOK(); ok && s != "" && people(s) {
+				gave = gave || r.Kind == KindDonation
+			}
 		}
 		touched = touched || mentions(elem.Value(), people)
 	}
 	if !touched {
 		return r, Kept
+	}
+	if gave {
+		r.Doc, _ = without(r.Doc, ofDonor)
 	}
 	r.Doc = redactDocument(r.Doc, headerElements, people)
 	return r, Changed
@@ -68,25 +77,69 @@ func Redact(r Record, people func(pseudonym string) bool) (Record, Redaction) {
 
 // WithoutText is a record without the text that somebody wrote, and whether it had one.
 func WithoutText(r Record) (Record, bool) {
-	if r.Kind != KindMessage && r.Kind != KindNotice || r.Doc.Lookup("text").IsZero() {
+	switch r.Kind {
+	case KindMessage, KindNotice, KindDonation:
+		return r.without(func(key string) bool { return key == "text" })
+	default:
 		return r, false
 	}
-	out := make([]byte, 4, len(r.Doc))
-	_, rest, _ := bsoncore.ReadLength(r.Doc)
-	for len(rest) > 1 {
+}
+
+// WithoutRaw is a donation without the source's row, and whether it had one.
+func WithoutRaw(r Record) (Record, bool) {
+	if r.Kind != KindDonation {
+		return r, false
+	}
+	return r.without(func(key string) bool { return key == "raw" })
+}
+
+// WithoutDonor is a donation without all that it says of who gave it, the source's row included, and
+// whether it said anything.
+func WithoutDonor(r Record) (Record, bool) {
+	if r.Kind != KindDonation {
+		return r, false
+	}
+	return r.without(ofDonor)
+}
+
+// ofDonor reports whether an element of a Donation speaks of who gave it.
+func ofDonor(key string) bool {
+	switch key {
+	case "donor", "country", "length", "text", "raw":
+		return true
+	}
+	return false
+}
+
+func (r Record) without(gone func(key string) bool) (Record, bool) {
+	doc, had := without(r.Doc, gone)
+	r.Doc = doc
+	return r, had
+}
+
+// without is a document without some of the elements that come after the header's, and whether it had any.
+func without(doc []byte, gone func(key string) bool) ([]byte, bool) {
+	out := make([]byte, 4, len(doc))
+	_, rest, _ := bsoncore.ReadLength(doc)
+	had := false
+	for n := 0; len(rest) > 1; n++ {
 		elem, after, ok := bsoncore.ReadElement(rest)
 		if !ok {
-			return r, false // Parse has read it to its end
+			return doc, false // Parse has read it to its end
 		}
-		if elem.Key() != "text" {
+		if n >= headerElements && gone(elem.Key()) {
+			had = true
+		} else {
 			out = append(out, elem...)
 		}
 		rest = after
 	}
+	if !had {
+		return doc, false
+	}
 	out = append(out, 0)
 	binary.LittleEndian.PutUint32(out, uint32(len(out)))
-	r.Doc = out
-	return r, true
+	return out, true
 }
 
 // headerElements is the number of leading elements that Parse reads.

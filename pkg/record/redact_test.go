@@ -45,6 +45,17 @@ func TestRedact(t *testing.T) {
 	moderation := func(chatter string) *record.Moderation {
 		return &record.Moderation{Header: redactable(), Action: record.ActionBan, Chatter: chatter}
 	}
+	donation := func(change func(d *record.Donation)) *record.Donation {
+		d := &record.Donation{
+			Header: redactable(), Source: "s", Donation: "d", Version: "v", Money: record.Money{Cents: 500, Currency: "EUR"},
+			Member: "9", Country: "FR", Length: 12, Text: "bravo", Raw: `{"amount":5}`,
+		}
+		change(d)
+		return d
+	}
+	answer := func(body string) *record.Answer {
+		return &record.Answer{Header: redactable(), Source: "s", Hash: "h", Body: body}
+	}
 	for what, c := range map[string]struct {
 		in, out record.Document // out: nil where it is the same
 		want    record.Redaction
@@ -101,10 +112,35 @@ func TestRedact(t *testing.T) {
 			}),
 			want: record.Changed,
 		},
-		"banned":         {in: moderation(user), want: record.Removed},
-		"another banned": {in: moderation(other), want: record.Kept},
-		"cleared":        {in: &record.Moderation{Header: redactable(), Action: record.ActionClear}, want: record.Kept},
-		"no chatter":     {in: &record.Viewers{Header: redactable(), Source: record.SourceHelix}, want: record.Kept},
+		"donated": {
+			in: donation(func(d *record.Donation) { d.Donor = user }), out: &record.Donation{
+				Header: redactable(), Source: "s", Donation: "d", Version: "v", Money: record.Money{Cents: 500, Currency: "EUR"}, Member: "9",
+			},
+			want: record.Changed,
+		},
+		"donated by another": {in: donation(func(d *record.Donation) { d.Donor = other }), want: record.Kept},
+		"a donation that mentions": {
+			in: donation(func(d *record.Donation) { d.Donor, d.Text, d.Raw = other, "thanks @"+name, `{"to":"`+user+`"}` }),
+			out: donation(func(d *record.Donation) {
+				d.Donor, d.Text, d.Raw = other, "thanks @"+record.Erased, `{"to":"`+record.Erased+`"}`
+			}),
+			want: record.Changed,
+		},
+		"answered": {
+			in:   answer(`[{"name":"` + name + `","id":"` + user + `"},{"name":"` + otherName + `"}]`),
+			out:  answer(`[{"name":"` + record.Erased + `","id":"` + record.Erased + `"},{"name":"` + otherName + `"}]`),
+			want: record.Changed,
+		},
+		"a piece of an answer": {
+			in: answer(`e":"` + user + `"},{"name":"` + name), out: answer(`e":"` + record.Erased + `"},{"name":"` + record.Erased),
+			want: record.Changed,
+		},
+		"an answer without them": {in: answer(`[{"name":"` + otherName + `"}]`), want: record.Kept},
+		"a running total":        {in: &record.Amount{Header: redactable(), Source: "s", Money: record.Money{Currency: "EUR"}}, want: record.Kept},
+		"banned":                 {in: moderation(user), want: record.Removed},
+		"another banned":         {in: moderation(other), want: record.Kept},
+		"cleared":                {in: &record.Moderation{Header: redactable(), Action: record.ActionClear}, want: record.Kept},
+		"no chatter":             {in: &record.Viewers{Header: redactable(), Source: record.SourceHelix}, want: record.Kept},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
