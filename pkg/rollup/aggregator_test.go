@@ -83,6 +83,8 @@ func document(t *rapid.T, i int) record.Document {
 		return c
 	case 4:
 		return &record.RoomState{Header: h, Slow: i}
+	case 5:
+		return charityDocument(t, h, i)
 	}
 	m := &record.Message{
 		Header: h, MessageID: fmt.Sprint("m", i), Chatter: fmt.Sprint("chatter", rapid.IntRange(0, 40).Draw(t, "chatter")),
@@ -164,6 +166,7 @@ func naive(docs []record.Document) map[string]record.Statistics {
 	}
 	for _, d := range docs {
 		switch d := d.(type) {
+		case *record.Donation, *record.Amount: // below
 		case *record.Coverage:
 			for _, c := range listed[d.Set] {
 				for ms := d.Time.Sub(minute).Milliseconds(); ms < d.To.Sub(minute).Milliseconds(); ms++ {
@@ -239,6 +242,10 @@ func naive(docs []record.Document) map[string]record.Statistics {
 			sum.Viewers += d.Viewers
 		}
 	}
+	donations := naiveDonations(docs)
+	for c := range donations {
+		get(c).s.Donations = donations[c]
+	}
 	out := map[string]record.Statistics{}
 	for c, v := range of {
 		v.s.Chatters.Estimate = int64(len(v.chatters))
@@ -302,6 +309,9 @@ func TestEqualsTheNaiveCount(t *testing.T) {
 			}
 			if got, want := additive(g), additive(w); got != want {
 				t.Fatalf("%s: got\n%+v want\n%+v", g.Channel, got, want)
+			}
+			if !reflect.DeepEqual(g.Donations, w.Donations) {
+				t.Fatalf("%s: donations\n%+v\nwant\n%+v", g.Channel, g.Donations, w.Donations)
 			}
 			if g.Emotes.Truncated != w.Emotes.Truncated {
 				t.Fatalf("%s: truncated %v", g.Channel, g.Emotes.Truncated)
@@ -468,6 +478,15 @@ func TestCountsTheKindsThatCount(t *testing.T) {
 			Header: header("", minute), To: minute.Add(time.Second), Source: record.SourceChat, Collector: "c", Connection: "1",
 			Set: record.ChannelSet(set), Channels: set,
 		},
+		&record.Coverage{
+			Header: header("", minute), To: minute.Add(time.Second), Source: "zevent", Collector: "c", Connection: "1",
+		},
+		&record.Donation{Header: header("1", minute), Source: "zevent", Donation: "1", Money: record.Money{Currency: "EUR"}},
+		&record.Donation{Header: header("", minute), Source: "zevent", Donation: "1", Money: record.Money{Currency: "EUR"}},
+		&record.Amount{Header: header("1", minute), Source: "zevent", Money: record.Money{Currency: "EUR"}},
+		&record.Amount{Header: header("", minute), Source: "zevent", Member: "5", Money: record.Money{Currency: "EUR"}},
+		&record.Amount{Header: header("", minute), Source: "zevent", Money: record.Money{Currency: "EUR"}},
+		&record.Answer{Header: header("", minute), Source: "zevent", Hash: "h"},
 		&record.RoomState{Header: header("1", minute)},
 		&record.Session{Header: header("1", minute), Stream: "1", Phase: "start", Started: minute},
 		&record.Change{Header: header("1", minute), Field: "title", To: "x"},
@@ -491,14 +510,32 @@ func FuzzAdd(f *testing.F) {
 			Header: header("", minute), To: minute.Add(time.Second), Source: "chat", Set: record.ChannelSet([]string{"1"}),
 			Channels: []string{"1"},
 		},
+		&record.Coverage{Header: header("", minute), To: minute.Add(time.Second), Source: "zevent"},
+		&record.Donation{Header: header("1", minute), Source: "zevent", Donation: "1", Money: record.Money{Cents: 5, Currency: "EUR"}},
+		&record.Amount{Header: header("1", minute), Source: "zevent", Member: "5", Money: record.Money{Cents: -5, Currency: "EUR"}},
 	} {
 		r := encode(f, d)
 		f.Add(string(r.Kind), []byte(r.Doc))
 	}
-	f.Fuzz(func(_ *testing.T, kind string, doc []byte) {
-		a := rollup.NewAggregator(event, minute, start, end)
-		a.Add(record.Record{ID: "x", Kind: record.Kind(kind), Event: event, Channel: "1", Time: minute, Doc: bson.Raw(doc)})
-		a.Result()
+	f.Fuzz(func(t *testing.T, kind string, doc []byte) {
+		for _, channel := range []string{"1", ""} {
+			a := rollup.NewAggregator(event, minute, start, end)
+			r := record.Record{ID: "x", Kind: record.Kind(kind), Event: event, Channel: channel, Time: minute, Doc: bson.Raw(doc)}
+			a.Add(r)
+			one := a.Result()
+			for i := range one {
+				if _, err := rollup.Merge(start, one[i], one[i]); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if r.Kind != record.KindDonation && r.Kind != record.KindAmount {
+				continue
+			}
+			a.Add(r)
+			if two := a.Result(); !reflect.DeepEqual(one, two) {
+				t.Fatalf("the second time\n%+v\nis not\n%+v", two, one)
+			}
+		}
 	})
 }
 

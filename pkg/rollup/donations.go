@@ -342,7 +342,7 @@ func joined(a, b record.Donations) record.Donations {
 	if a.Samples == 0 || b.Samples > 0 && (b.TotalAt.After(a.TotalAt) || b.TotalAt.Equal(a.TotalAt) && b.Total > a.Total) {
 		m.Total, m.TotalAt = b.Total, b.TotalAt
 	}
-	if b.SumAt.After(a.SumAt) || b.SumAt.Equal(a.SumAt) && b.Sum > a.Sum {
+	if b.SumAt.After(a.SumAt) || b.SumAt.Equal(a.SumAt) && cmp.Or(cmp.Compare(b.Sum, a.Sum), cmp.Compare(b.Channels, a.Channels)) > 0 {
 		m.Sum, m.SumAt, m.Channels = b.Sum, b.SumAt, b.Channels
 	}
 	return m
