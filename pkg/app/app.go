@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -21,6 +22,7 @@ import (
 	promcollectors "github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tungstene/tungstene/pkg/charity"
 	"github.com/tungstene/tungstene/pkg/clock"
 	"github.com/tungstene/tungstene/pkg/collector"
 	"github.com/tungstene/tungstene/pkg/consumer"
@@ -41,7 +43,8 @@ type Roles struct {
 	// Master is the control plane with its API and the status page.
 	Master bool
 	// Collectors is how many collectors run in the process. One has the process's name; several are
-	// numbered, and each counts as a node of its own.
+	// numbered, and each counts as a node of its own. Charity sources are polled by the first; beside a
+	// master by one more, that reads no chat.
 	Collectors int
 	// Consumer is the store writer with the rollup.
 	Consumer bool
@@ -269,12 +272,11 @@ func (p *Process) buildCollectors(context.Context) error {
 	if p.roles.Master {
 		handover = 0 // the process stops as a whole: there is nobody to hand over to
 	}
-	for i := range p.roles.Collectors {
-		name, node := p.cfg.Name, p.cfg.Node
-		if p.roles.Collectors > 1 {
-			name = fmt.Sprintf("%s-%d", name, i+1)
-			node = fmt.Sprintf("%s-%d", node, i+1)
-		}
+	kinds, err := p.collectorKinds()
+	if err != nil {
+		return err
+	}
+	for _, k := range kinds {
 		token, err := p.clientToken("master.collector_token_file", p.cfg.Master.CollectorTokenFile, envCollectorToken, "collector.token")
 		if err != nil {
 			return err
@@ -284,15 +286,17 @@ func (p *Process) buildCollectors(context.Context) error {
 			return err
 		}
 		p.closers = append(p.closers, func() error { client.Close(); return nil })
-		metrics := label(p.registry, name)
-		api, err := newHelix(p.cfg, p.logger.With(slog.String("collector", name)), metrics)
-		if err != nil {
-			return err
+		metrics := label(p.registry, k.name)
+		var api *helix.Client
+		if k.capacity > 0 {
+			if api, err = newHelix(p.cfg, p.logger.With(slog.String("collector", k.name)), metrics); err != nil {
+				return err
+			}
 		}
 		c, err := collector.New(collector.Config{
-			Name: name, Node: node, Version: p.opts.Version,
-			Dir:      filepath.Join(p.cfg.Data, "collector-"+name),
-			Capacity: p.cfg.Collector.Capacity, Heartbeat: p.cfg.Collector.Heartbeat,
+			Name: k.name, Node: k.node, Version: p.opts.Version,
+			Dir:      filepath.Join(p.cfg.Data, "collector-"+k.name),
+			Capacity: cmp.Or(k.capacity, collector.NoChannels), Heartbeat: p.cfg.Collector.Heartbeat,
 			Tick: p.cfg.Collector.Tick, TickRecords: p.cfg.Collector.TickRecords,
 			Handover: handover, Compression: compression, OutboxBytes: p.cfg.Collector.OutboxBytes,
 			OutboxAge: cmp.Or(p.cfg.Collector.OutboxAge, collector.NoAge), OutboxFull: collector.Policy(p.cfg.Collector.OutboxFull),
@@ -302,15 +306,65 @@ func (p *Process) buildCollectors(context.Context) error {
 				Address: p.cfg.Twitch.IRC, TLS: p.cfg.Twitch.IRCTLS, KeepAlive: p.cfg.Twitch.KeepAlive,
 			},
 			Helix: api, Sweeps: helix.SweeperConfig{Schedule: p.cfg.Twitch.Sweep, UsersSchedule: p.cfg.Twitch.Users},
-			Clock: p.opts.Clock, Logger: p.logger, Registerer: metrics,
+			Charity: charity.Config{Sources: k.sources},
+			Clock:   p.opts.Clock, Logger: p.logger, Registerer: metrics,
 		})
 		if err != nil {
-			return fmt.Errorf("collector %s: %w", name, err)
+			return fmt.Errorf("collector %s: %w", k.name, err)
 		}
 		p.closers = append(p.closers, c.Close)
 		p.collectors = append(p.collectors, c)
 	}
 	return nil
+}
+
+// collectorKind is what tells the collectors of a process apart.
+type collectorKind struct {
+	name, node string
+	capacity   int
+	sources    []charity.Source
+}
+
+// collectorKinds are the collectors of this process. Where all roles run together, one of its own polls
+// the charity sources.
+func (p *Process) collectorKinds() ([]collectorKind, error) {
+	var (
+		kinds   []collectorKind
+		sources []charity.Source
+		err     error
+	)
+	if p.cfg.Charity.Sources != "" && p.roles.Collectors > 0 {
+		if sources, err = LoadSources(p.cfg); err != nil {
+			return nil, err
+		}
+	}
+	for i := range p.roles.Collectors {
+		k := collectorKind{name: p.cfg.Name, node: p.cfg.Node, capacity: p.cfg.Collector.Capacity}
+		if p.roles.Collectors > 1 {
+			k.name = fmt.Sprintf("%s-%d", k.name, i+1)
+			k.node = fmt.Sprintf("%s-%d", k.node, i+1)
+		}
+		if !p.roles.Master && i == 0 {
+			k.sources = sources
+		}
+		kinds = append(kinds, k)
+	}
+	if p.roles.Master && len(sources) > 0 {
+		kinds = append(kinds, collectorKind{name: p.cfg.Name + "-charity", node: p.cfg.Node, sources: sources})
+	}
+	return kinds, nil
+}
+
+// LoadSources reads the file of charity sources that a configuration names.
+func LoadSources(cfg Config) ([]charity.Source, error) {
+	sources, err := charity.LoadSources(cfg.Charity.Sources)
+	if err == nil && len(sources) == 0 {
+		err = fmt.Errorf("%s names no source", cfg.Charity.Sources)
+	}
+	if err != nil {
+		return nil, &FieldError{Field: "charity.sources", Err: err, Environment: errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission)}
+	}
+	return sources, nil
 }
 
 func (p *Process) buildConsumer(context.Context) (err error) {

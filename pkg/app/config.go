@@ -37,6 +37,7 @@ type Config struct {
 	Twitch    TwitchConfig    `embed:"" prefix:"twitch-"`
 	Master    MasterConfig    `embed:"" prefix:"master-"`
 	Collector CollectorConfig `embed:"" prefix:"collector-"`
+	Charity   CharityConfig   `embed:"" prefix:"charity-"`
 	Consumer  ConsumerConfig  `embed:"" prefix:"consumer-"`
 	Rollup    RollupConfig    `embed:"" prefix:"rollup-"`
 	Custody   CustodyConfig   `embed:"" prefix:"custody-"`
@@ -117,7 +118,7 @@ type MasterConfig struct {
 
 // CollectorConfig is a collector's.
 type CollectorConfig struct {
-	Capacity    int           `default:"500"   help:"Channels that a collector takes at most."`
+	Capacity    int           `default:"500"   help:"Channels that a collector takes at most; 0 for one that reads no chat and only polls charity.sources. That one needs no account at Twitch."`
 	Tick        time.Duration `default:"200ms" help:"How long records wait at most before they are on disk."`
 	TickRecords int           `default:"500"   help:"Records that end a tick early, and the most of a batch."                                                       name:"tick-records"`
 	Compression string        `default:"none"  enum:"none,zstd"                                                                                                     help:"Compression of batches: none or zstd. zstd makes a batch more than five times smaller and costs about a microsecond a record."`
@@ -127,6 +128,11 @@ type CollectorConfig struct {
 	DrainRate   int64         `default:"16777216" help:"Bytes a second at which a backlog of the outbox is sent to the queue after an outage, at least twice what comes in meanwhile; without a backlog nothing is slowed. 0 is as fast as it goes." name:"drain-rate"`
 	Heartbeat   time.Duration `default:"1s"    help:"How often a collector asks the master."`
 	Handover    time.Duration `default:"30s"   help:"How long a collector that is stopped goes on reading at the most, while its channels move to others; it stops earlier when nobody takes any. Without effect where all roles run in one process."`
+}
+
+// CharityConfig is where donations are read from.
+type CharityConfig struct {
+	Sources string `help:"YAML file that describes the charity sources; docs/charity.md tells its fields. A collector that is given one polls them; up runs one more collector for them, called NAME-charity. Read at the start: start the collector again after a change."`
 }
 
 // ConsumerConfig is a consumer's.
@@ -265,7 +271,10 @@ func (c *Config) Check() error {
 	within("collector.handover", c.Collector.Handover, 0, 10*time.Minute)
 	within("collector.tick", c.Collector.Tick, 10*time.Millisecond, 10*time.Second)
 	count("collector.tick_records", int64(c.Collector.TickRecords), 1, record.MaxBatchRecords)
-	count("collector.capacity", int64(c.Collector.Capacity), 1, 100_000)
+	count("collector.capacity", int64(c.Collector.Capacity), 0, 100_000)
+	if c.Collector.Capacity == 0 && c.Charity.Sources == "" {
+		bad("collector.capacity", "0 is for a collector that only polls charity sources: name their file in charity.sources, or let it take channels")
+	}
 	count("collector.outbox_bytes", c.Collector.OutboxBytes, 1<<20, 1<<50)
 	if c.Collector.OutboxAge != 0 {
 		within("collector.outbox_age", c.Collector.OutboxAge, time.Minute, 10_000*time.Hour)

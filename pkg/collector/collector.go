@@ -1,5 +1,6 @@
 // Package collector is the slave: it reads the chat of the channels that the master assigns to it,
-// polls Helix for them, and pushes records through its outbox on disk into the queue.
+// polls Helix for them, polls charity sources where it is given any, and pushes records through its
+// outbox on disk into the queue.
 package collector
 
 import (
@@ -19,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 
+	"github.com/tungstene/tungstene/pkg/charity"
 	"github.com/tungstene/tungstene/pkg/clock"
 	"github.com/tungstene/tungstene/pkg/control"
 	"github.com/tungstene/tungstene/pkg/queue"
@@ -53,10 +55,12 @@ const (
 	Drop Policy = "drop"
 )
 
-// What stands for no bound, where zero stands for the default.
+// What stands for no bound, or for none at all, where zero stands for the default.
 const (
 	NoAge  time.Duration = -1
 	NoRate int64         = -1
+	// NoChannels is the capacity of a collector that reads no chat and needs no Helix.
+	NoChannels = -1
 )
 
 // Config of a collector.
@@ -70,7 +74,7 @@ type Config struct {
 	Run string
 	// Dir holds the outbox and the last assignment; created with 0700.
 	Dir string
-	// Capacity is the most channels that this collector takes. Default 500.
+	// Capacity is the most channels that this collector takes; NoChannels is none. Default 500.
 	Capacity int
 	// Heartbeat is how often the master is asked. Default 1 s.
 	Heartbeat time.Duration
@@ -107,9 +111,12 @@ type Config struct {
 	Queue  Target
 	// Chat is the reader's configuration; Collector and Clock are set here.
 	Chat chat.Config
-	// Helix and Sweeps poll the API.
+	// Helix and Sweeps poll the API. Helix may be nil where Capacity is NoChannels.
 	Helix  *helix.Client
 	Sweeps helix.SweeperConfig
+	// Charity says which charity sources are polled, for all events that the master tells of; Collector,
+	// Clock, Emit, Events, Logger and Registerer are set here. Default none.
+	Charity charity.Config
 
 	Clock      clock.Clock
 	Logger     *slog.Logger
@@ -135,8 +142,14 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Run == "" {
 		c.Run = uuid.NewString()
 	}
-	if c.Capacity <= 0 {
+	switch {
+	case c.Capacity < 0:
+		c.Capacity = 0
+	case c.Capacity == 0:
 		c.Capacity = 500
+	}
+	if c.Helix == nil && c.Capacity > 0 {
+		return c, errors.New("a collector that takes channels needs Helix")
 	}
 	if c.TickRecords <= 0 {
 		c.TickRecords = 500
@@ -176,7 +189,8 @@ type Collector struct {
 	started time.Time
 	outbox  *outbox
 	reader  *chat.Reader
-	sweeper *helix.Sweeper
+	sweeper *helix.Sweeper  // nil without Helix
+	poller  *charity.Poller // nil without charity sources
 	batch   *batcher
 	forward *forwarder
 	metrics *metrics
@@ -243,7 +257,12 @@ func (c *Collector) assemble() error {
 	sweeps.Clock, sweeps.Emit, sweeps.Logger, sweeps.Registerer = cfg.Clock, c.documents, cfg.Logger, cfg.Registerer
 	sweeps.ChatRate = c.listener.recent
 	var err error
-	if c.sweeper, err = helix.NewSweeper(cfg.Helix, sweeps); err != nil {
+	if cfg.Helix != nil {
+		if c.sweeper, err = helix.NewSweeper(cfg.Helix, sweeps); err != nil {
+			return err
+		}
+	}
+	if err := c.assembleCharity(); err != nil {
 		return err
 	}
 	c.plan.Store(&plan{})
@@ -269,7 +288,15 @@ func (c *Collector) Status(ctx context.Context) control.CollectorStatus {
 }
 
 // LastSweep is the slot of the last sweep whose samples were written.
-func (c *Collector) LastSweep() time.Time { return c.sweeper.Status().LastSweep }
+func (c *Collector) LastSweep() time.Time { return c.sweeps().LastSweep }
+
+// sweeps is how the sweeps are doing; without Helix there are none.
+func (c *Collector) sweeps() helix.SweepStatus {
+	if c.sweeper == nil {
+		return helix.SweepStatus{}
+	}
+	return c.sweeper.Status()
+}
 
 // Pending is how many batches wait in the outbox, and whether records wait for the next tick.
 func (c *Collector) Pending(ctx context.Context) (int, error) {
@@ -326,8 +353,13 @@ func (c *Collector) Run(stop context.Context) error {
 	senders.Go(func() error { return failed(c.forward.run(sending)) })
 	writers.Go(func() error { return failed(c.batch.run(writing, c.plan.Load)) })
 	readers.Go(func() error { return ended(c.reader.Run(reading)) })
-	readers.Go(func() error { return ended(c.cfg.Helix.Run(reading)) })
-	readers.Go(func() error { return ended(c.sweeper.Run(reading)) })
+	if c.sweeper != nil {
+		readers.Go(func() error { return ended(c.cfg.Helix.Run(reading)) })
+		readers.Go(func() error { return ended(c.sweeper.Run(reading)) })
+	}
+	if c.poller != nil {
+		readers.Go(func() error { return ended(c.poller.Run(reading)) })
+	}
 	readers.Go(func() error { return c.heartbeats(reading) })
 	readers.Go(func() error { return c.rates.run(reading) })
 	senders.Go(func() error { c.watch(sending); return nil })
@@ -433,7 +465,7 @@ func (c *Collector) watch(ctx context.Context) {
 // whose chat is recorded now.
 func (c *Collector) live() (viewers map[string]int, logins map[string]string) {
 	now := c.cfg.Clock.Now()
-	if now.Sub(c.sweeper.Status().LastSweep) < sweepsTell {
+	if c.sweeper != nil && now.Sub(c.sweeps().LastSweep) < sweepsTell {
 		viewers = c.sweeper.Live()
 	}
 	p := c.plan.Load()
@@ -504,7 +536,7 @@ func (c *Collector) hear(l chat.Line) {
 	}
 }
 
-// documents takes what a sweep found.
+// documents takes what a sweep or a poll found.
 func (c *Collector) documents(ctx context.Context, docs []record.Document) error {
 	records := make([]record.Record, 0, len(docs))
 	for _, d := range docs {
@@ -609,8 +641,10 @@ func (c *Collector) apply(a control.Assignment) error {
 	c.plan.Store(p)
 	p.begin(c.cfg.Clock.Now())
 	c.reader.Set(p.chatChannels(), a.Budget)
-	c.sweeper.Set(a.Channels, a.Events)
-	c.cfg.Helix.SetBudget(a.Budget.HelixPoints)
+	if c.sweeper != nil {
+		c.sweeper.Set(a.Channels, a.Events)
+		c.cfg.Helix.SetBudget(a.Budget.HelixPoints)
+	}
 	c.rates.keep(p.byChannel)
 	c.listener.keep(p.byChannel)
 	return nil
@@ -652,11 +686,11 @@ const maxClockOffset = 2 * time.Second
 // heartbeatOf is the present state as the master is told.
 func (c *Collector) heartbeatOf(ctx context.Context) control.Heartbeat {
 	p := c.plan.Load()
-	sweep := c.sweeper.Status()
+	sweep := c.sweeps()
 	total, rates := c.rates.now()
 	h := control.Heartbeat{
 		Collector: c.cfg.Name, Node: c.cfg.Node, Run: c.cfg.Run, Version: c.cfg.Version,
-		Started: c.started, Capacity: c.cfg.Capacity,
+		Started: c.started, Capacity: c.cfg.Capacity, Charity: c.poller != nil,
 		Epoch: p.assignment.Epoch, Revision: p.assignment.Revision,
 		Joined: c.reader.Joined(), Leaving: c.leaving.Load(),
 		Status: control.CollectorStatus{
@@ -680,8 +714,14 @@ func (c *Collector) heartbeatOf(ctx context.Context) control.Heartbeat {
 		}
 	}
 	s.Conditions = append(s.Conditions, c.reader.Conditions()...)
-	s.Conditions = append(s.Conditions, c.cfg.Helix.Conditions()...)
-	s.Conditions = append(s.Conditions, c.sweeper.Conditions()...)
+	if c.sweeper != nil {
+		s.Conditions = append(s.Conditions, c.cfg.Helix.Conditions()...)
+		s.Conditions = append(s.Conditions, c.sweeper.Conditions()...)
+	}
+	if c.poller != nil {
+		s.Sources = sourcesOf(c.poller.Status())
+		s.Conditions = append(s.Conditions, c.poller.Conditions()...)
+	}
 	s.Conditions = append(s.Conditions, c.listener.conditions()...)
 	s.Conditions = append(s.Conditions, c.forward.conditions()...)
 	s.Conditions = append(s.Conditions, c.outbox.conditions(c.cfg.OutboxFull)...)

@@ -69,7 +69,7 @@ func (d *drops) drop(at time.Time, failure error, records []record.Record) (n in
 	for i := range records {
 		r := &records[i]
 		switch r.Kind {
-		case record.KindSession, record.KindChange, record.KindCoverage, record.KindDropped:
+		case record.KindSession, record.KindChange, record.KindCoverage, record.KindDropped, record.KindDonation:
 			continue
 		default:
 		}

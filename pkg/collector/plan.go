@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tungstene/tungstene/pkg/charity"
 	"github.com/tungstene/tungstene/pkg/control"
 	"github.com/tungstene/tungstene/pkg/record"
 	"github.com/tungstene/tungstene/pkg/twitch/chat"
@@ -28,6 +29,7 @@ type plannedEvent struct {
 	chat       chat.Event
 	channels   map[string]*since // the ids read for this event
 	excluded   map[string]bool   // pseudonyms of those of whom nothing is recorded
+	charity    charity.Event
 }
 
 func (e *plannedEvent) excludes(pseudonym string) bool { return e.excluded[pseudonym] }
@@ -80,6 +82,13 @@ func newPlan(a control.Assignment, before *plan) (*plan, error) {
 		ev := &plannedEvent{
 			slug: e.Slug, start: e.Start, end: e.End, channels: map[string]*since{},
 			chat: chat.Event{Slug: e.Slug, KeepText: e.KeepText, Pseudonyms: pseudonyms},
+		}
+		ev.charity = charity.Event{
+			Slug: e.Slug, Start: e.Start, End: e.End, KeepText: e.KeepText, Pseudonyms: pseudonyms,
+			Channels: make(map[string]charity.Channel, len(e.Public)),
+		}
+		for id, login := range e.Public {
+			ev.charity.Channels[id] = charity.Channel{Login: login, Name: e.Names[id]}
 		}
 		if len(e.Excluded) > 0 {
 			ev.excluded = make(map[string]bool, len(e.Excluded))
