@@ -72,6 +72,9 @@ func format(cents int64, currency, language string, decimals bool) string {
 	if !ok {
 		sign = currency
 	}
+	if sign == "" {
+		return minus + b.String()
+	}
 	if language == French {
 		return minus + b.String() + noBreak + sign
 	}
