@@ -2,11 +2,12 @@
 package locale
 
 import (
-	"fmt"
 	"math"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/tungstene/tungstene/pkg/charity/money"
 )
 
 // The languages.
@@ -166,71 +167,58 @@ func (l Locale) gap() string {
 
 func (l Locale) percentSign() string { return l.gap() + "%" }
 
-// Money writes an amount of cents in whole units: €16,179,096 or 16 179 096 €.
+// Money writes an amount in whole units, never rounded up: €16,179,096 or 16 179 096 €.
 func (l Locale) Money(cents int64, currency string) string {
-	return l.currency(l.Number(roundUnits(cents)), currency)
+	return money.FormatWhole(cents, currency, l.Language)
 }
 
 // MoneyExact writes an amount with its cents.
 func (l Locale) MoneyExact(cents int64, currency string) string {
-	sign, c := "", cents
-	if c < 0 {
-		sign, c = minus, -c
-	}
-	return sign + l.currency(l.Number(c/100)+l.decimal(fmt.Sprintf(".%02d", c%100)), currency)
+	return money.Format(cents, currency, l.Language)
 }
 
-// MoneyCompact writes an amount in at most four digits: €1.2M or 1,2 M€.
+// MoneyCompact writes an amount in at most four digits, never rounded up: €1.23M or 1,23 M€.
 func (l Locale) MoneyCompact(cents int64, currency string) string {
-	units := roundUnits(cents)
-	s := l.Compact(float64(units))
-	if l.french() && (units >= 10000 || units <= -10000) {
-		return s + symbol(currency) // "1,2 M€", as it is written
+	units := cents / scale(currency)
+	if units > -10000 && units < 10000 {
+		return l.Money(cents, currency)
 	}
-	return l.currency(s, currency)
+	// Cut to what scaled shows, so that it has nothing to round.
+	cut := int64(1)
+	for units/cut >= 1000 || units/cut <= -1000 {
+		cut *= 10
+	}
+	return l.dress(l.scaled(float64(units/cut*cut)), currency)
 }
 
-// MoneyTick writes an amount of an axis.
+// MoneyTick writes an amount of an axis, given in whole units.
 func (l Locale) MoneyTick(units float64, currency string) string {
-	s := l.Tick(units)
-	if l.french() && math.Abs(units) >= 1000 {
-		return s + symbol(currency)
-	}
-	return l.currency(s, currency)
+	return l.dress(l.Tick(units), currency)
 }
 
-// roundUnits rounds half away from zero, without leaving the integers.
-func roundUnits(cents int64) int64 {
-	if cents < 0 {
-		return -((-cents + 50) / 100)
+// scale is how many of the smallest units make a whole one.
+func scale(currency string) int64 {
+	n, _ := money.Digits(currency)
+	s := int64(1)
+	for range n {
+		s *= 10
 	}
-	return (cents + 50) / 100
+	return s
 }
 
-func symbol(currency string) string {
-	switch currency {
-	case "EUR":
-		return "€"
-	case "USD":
-		return "$"
-	case "GBP":
-		return "£"
-	}
-	return fixed + currency
-}
+// Units is an amount in whole units, for drawing.
+func Units(cents int64, currency string) float64 { return float64(cents) / float64(scale(currency)) }
 
-func (l Locale) currency(number, currency string) string {
-	if currency == "" {
-		return number
-	}
-	sign := symbol(currency)
-	if l.french() || strings.HasPrefix(sign, fixed) {
-		return number + fixed + strings.TrimPrefix(sign, fixed)
-	}
+// dress puts the currency to a short number, where the language has it.
+func (l Locale) dress(number, currency string) string {
+	whole := money.FormatWhole(0, currency, l.Language)
 	if rest, ok := strings.CutPrefix(number, minus); ok {
-		return minus + sign + rest
+		return minus + strings.Replace(whole, "0", rest, 1)
 	}
-	return sign + number
+	if l.french() && strings.Contains(number, fixed) {
+		return number + strings.TrimLeft(strings.TrimPrefix(whole, "0"), fixed) // "1,2 M€", as it is written
+	}
+	return strings.Replace(whole, "0", number, 1)
 }
 
 // Approximately marks a number as an estimate: ≈ 12,000.
