@@ -1,6 +1,13 @@
 package statistics
 
-import "time"
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tungstene/tungstene/pkg/record"
+)
 
 // Curve is what happened step by step. It has one point for each step of its range, also of those in
 // which nothing was observed.
@@ -38,4 +45,128 @@ type Point struct {
 	Corrected       Count `json:"corrected"`
 	Raised          Count `json:"raised"`
 	RaisedCorrected Count `json:"raised_corrected"`
+}
+
+// ErrStep is wrapped by errors about a step that no curve has.
+var ErrStep = errors.New("invalid step")
+
+// CurveOf makes a curve out of documents none of which reaches over the edge of a step (m.Sessions and
+// m.Raids are not needed). The donations are those of the main fund. It fails for a step that is no
+// minute, no divisor and no multiple of an hour.
+func CurveOf(m Material, step time.Duration) (Curve, error) {
+	if step < time.Minute || step%time.Minute != 0 || time.Hour%step != 0 && step%time.Hour != 0 {
+		return Curve{}, fmt.Errorf("%w %s: use a minute, or a divisor or a multiple of an hour", ErrStep, step)
+	}
+	r := Aligned(&m.Event, m.Range)
+	if m.Event.End.IsZero() && !m.Through.IsZero() {
+		r.To = earlier(r.To, m.Through.Add(time.Minute))
+	}
+	c := Curve{Event: m.Event.Slug, Streamer: m.Streamer, Range: m.Range, Step: step}
+	docs := slices.DeleteFunc(slices.Clone(m.Documents), func(d record.Statistics) bool {
+		return d.State != record.StateClosed || d.Minutes == 0
+	})
+	slices.SortFunc(docs, func(a, b record.Statistics) int { return a.Time.Compare(b.Time) })
+	var main *FundOf
+	for i := range m.Funds {
+		if m.Funds[i].Main {
+			main = &m.Funds[i]
+			c.Source, c.Currency = main.Source, main.Currency
+		}
+	}
+	money := purse{fund: main}
+	if main != nil {
+		money.last = main.Before
+	}
+	for at := r.From; at.Before(r.To); {
+		next := earlier(at.Truncate(step).Add(step), r.To)
+		n := 0
+		for n < len(docs) && docs[n].Time.Before(next) {
+			n++
+		}
+		clip := counted(&m.Event, Range{at, next}, m.Through)
+		c.Points = append(c.Points, pointOf(&m, at, docs[:n], clip, &money))
+		docs, at = docs[n:], next
+	}
+	return c, nil
+}
+
+func pointOf(m *Material, at time.Time, docs []record.Statistics, clip Range, money *purse) Point {
+	var sum record.Statistics
+	var spans int64
+	for i := range docs {
+		d := &docs[i]
+		sum.Messages += d.Messages
+		sum.Notices += d.Notices
+		sum.Emotes.Total += d.Emotes.Total
+		sum.Subs += d.Subs + d.Resubs + d.Gifts
+		sum.Coverage.Seconds += d.Coverage.Seconds
+		sum.Viewers.WatchMinutes += d.Viewers.WatchMinutes
+		sum.Viewers.Peak = max(sum.Viewers.Peak, d.Viewers.Peak)
+		spans += d.Viewers.SpanMinutes
+	}
+	expected := clip.Length().Seconds() * float64(m.Channels)
+	chat, viewers := chatCoverage(&sum, expected), viewersCoverage(&m.Event, docs, expected)
+	p := Point{
+		Time: at, Messages: count(sum.Messages, chat), Emotes: count(sum.Emotes.Total, chat), Subs: count(sum.Subs, chat),
+		Peak: count(sum.Viewers.Peak, viewers), WatchMinutes: measure(sum.Viewers.WatchMinutes, viewers),
+		Viewers: measure(0, viewers),
+	}
+	if spans > 0 {
+		p.Viewers.N = sum.Viewers.WatchMinutes / float64(spans)
+	}
+	money.point(&p, docs, clip)
+	return p
+}
+
+// purse is a running total on its way through the steps.
+type purse struct {
+	fund *FundOf
+	last Standing
+}
+
+// point sets what a step says of donations.
+func (w *purse) point(p *Point, docs []record.Statistics, clip Range) {
+	unknown := Count{Coverage: record.Unknown}
+	p.Donations, p.Largest, p.Total, p.Corrected, p.Raised, p.RaisedCorrected = unknown, unknown, unknown, unknown, unknown, unknown
+	if w.fund == nil {
+		return
+	}
+	f := *w.fund
+	f.Before, f.First = w.last, Standing{}
+	var said record.Donations
+	for i := range docs {
+		for _, d := range docs[i].Donations {
+			if fund(d) != f.Fund {
+				continue
+			}
+			said.Count += d.Count
+			said.Cents += d.Cents
+			said.Largest = max(said.Largest, d.Largest)
+			if s, ok := f.standing(&d); ok && f.First.At.IsZero() {
+				f.First = s
+				if f.By == BySamples {
+					f.First = Standing{d.First, d.FirstAt}
+				}
+			}
+			if d.Samples > 0 {
+				said.Samples += d.Samples
+				said.Total, said.TotalAt = d.Total, d.TotalAt
+			}
+			if !d.SumAt.IsZero() {
+				said.Sum, said.SumAt = d.Sum, d.SumAt
+			}
+		}
+	}
+	said.First, said.FirstAt = f.First.Cents, f.First.At
+	d := f.donations(said, clip)
+	p.Donations, p.Largest = d.Count, d.Largest
+	p.Raised, p.RaisedCorrected = d.Raised, d.RaisedCorrected
+	if now, ok := f.standing(&said); ok {
+		w.last = now
+		p.Total, p.Corrected = d.Total, d.Corrected
+	}
+	if f.By == ByDonations {
+		w.last = Standing{Cents: w.last.Cents + said.Cents}
+		p.Total, p.Corrected = d.Total, d.Corrected
+	}
 }

@@ -56,7 +56,7 @@ type Summary struct {
 	Upgrades  Count `json:"upgrades"`
 
 	// RaidsIn and RaidInViewers are raids received and the viewers that they brought. RaidsOut are those
-	// sent to channels of the event; unknown where Raids were not asked for, and of the event.
+	// sent to channels of the event; unknown where raids were not asked for.
 	RaidsIn        Count `json:"raids_in"`
 	RaidInViewers  Count `json:"raid_in_viewers"`
 	RaidsOut       Count `json:"raids_out"`
