@@ -315,9 +315,11 @@ func (d Detector) steps(c string, list []Sample, usual int64, explained map[int6
 			if back > 0 && list[i+back].Time.Sub(s.Time) <= time.Hour && list[i+back-1].Cents < before.Cents/2 {
 				skip = i + back
 				x.To = list[skip].Time
-				x.Evidence, x.Suggestion = d.sayDip(x), d.suggest(x, record.CorrectionMirror, 0)
+				x.Evidence = d.sayDip(x)
+				x.Suggestion = d.suggest(x, record.CorrectionMirror, 0)
 			} else {
-				x.Evidence, x.Suggestion = d.sayReset(x), d.suggest(x, record.CorrectionReset, 0)
+				x.Evidence = d.sayReset(x)
+				x.Suggestion = d.suggest(x, record.CorrectionReset, 0)
 			}
 			out = append(out, x)
 		case step >= d.Floor:

@@ -25,7 +25,7 @@ var digits = map[string]int{
 var signs = map[string]map[string]string{
 	French: {
 		"EUR": "€", "USD": "$US", "GBP": "£GB", "CAD": "$CA", "AUD": "$AU", "NZD": "$NZ", "JPY": "JPY", "CHF": "CHF",
-		"XPF": "FCFP",
+		"BRL": "R$", "MXN": "$MX", "INR": "₹", "KRW": "₩", "ILS": "₪", "VND": "₫", "XPF": "FCFP",
 	},
 	English: {
 		"EUR": "€", "USD": "$", "GBP": "£", "CAD": "CA$", "AUD": "A$", "NZD": "NZ$", "JPY": "¥", "BRL": "R$", "MXN": "MX$",

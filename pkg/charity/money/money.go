@@ -35,7 +35,7 @@ func Digits(currency string) (int, bool) {
 // Spaces of any kind, apostrophes, commas and points may group the digits by three; a comma or point
 // that can't be a group's begins the decimals. A point that stands alone begins decimals ("1.234" is
 // refused in euros, not read as a thousand); a comma that stands alone with three digits after it
-// groups. The currency may stand before or after, as sign or code, and must then be this one. Every
+// groups (where the currency itself has three decimals: only if the currency is written first). The currency may stand before or after, as sign or code, and must then be this one. Every
 // error wraps ErrInvalid: for what is no amount, what is ambiguous, what has more decimals than the
 // currency (zeros apart), and what does not fit an int64.
 func Parse(text, currency string) (int64, error) {

@@ -122,7 +122,7 @@ func round(text, currency string) (int64, bool, error) {
 var written = map[string]string{
 	"€": "EUR", "£": "GBP", "¥": "JPY CNY", "₹": "INR", "₩": "KRW", "₪": "ILS", "₫": "VND", "₽": "RUB", "₺": "TRY",
 	"$": "USD CAD AUD NZD MXN HKD TWD SGD CLP COP ARS", "US$": "USD", "$US": "USD", "CA$": "CAD", "$CA": "CAD", "C$": "CAD",
-	"A$": "AUD", "$AU": "AUD", "AU$": "AUD", "NZ$": "NZD", "$NZ": "NZD", "MX$": "MXN", "HK$": "HKD", "NT$": "TWD", "S$": "SGD",
+	"A$": "AUD", "$AU": "AUD", "AU$": "AUD", "NZ$": "NZD", "$NZ": "NZD", "MX$": "MXN", "$MX": "MXN", "HK$": "HKD", "NT$": "TWD", "S$": "SGD",
 	"R$": "BRL", "£GB": "GBP", "FCFP": "XPF", "CFPF": "XPF", "EURO": "EUR", "EUROS": "EUR", "FR.": "CHF",
 }
 
@@ -177,7 +177,7 @@ func parse(text, currency string) (int64, error) {
 	if before != "" && after != "" || !names(before, currency) || !names(after, currency) {
 		return 0, invalid(text, "is not an amount in %s", currency)
 	}
-	plain, err := ungroup(text, number, digits)
+	plain, err := ungroup(text, number, lone(digits, before, after))
 	if err != nil {
 		return 0, err
 	}
@@ -196,8 +196,29 @@ func parse(text, currency string) (int64, error) {
 	return n, nil
 }
 
+// A comma that stands alone with three digits after it.
+type loneComma int
+
+const (
+	groups   loneComma = iota // begins a group
+	decimals                  // begins the decimals
+	either                    // can be read in two ways
+)
+
+// lone says what such a comma means: where a currency has three decimals, those who write it after the
+// number put a comma before the decimals, and those who write it first group with commas.
+func lone(digits int, before, after string) loneComma {
+	switch {
+	case digits != 3 || before != "":
+		return groups
+	case after != "":
+		return decimals
+	}
+	return either
+}
+
 // ungroup writes a number with a point before its decimals and nothing between its groups.
-func ungroup(text, number string, digits int) (string, error) {
+func ungroup(text, number string, comma3 loneComma) (string, error) {
 	mantissa, exponent := number, ""
 	if i := strings.IndexAny(number, "eE"); i >= 0 {
 		mantissa, exponent = number[:i], number[i:]
@@ -234,10 +255,10 @@ func ungroup(text, number string, digits int) (string, error) {
 	case commas == 1:
 		rest := len(s) - comma - 1
 		grouping := rest == 3 && comma <= 3 && s[0] != '0' && !spaced && exponent == ""
-		if grouping && digits == 3 {
+		if grouping && comma3 == either {
 			return "", invalid(text, "can be read in two ways: write it without groups, or with a point before the decimals")
 		}
-		if !grouping {
+		if !grouping || comma3 == decimals {
 			point = comma
 		}
 	}
