@@ -24,15 +24,15 @@ const GateAge = 2 * time.Second
 const maxEvents = 1000
 
 // gate knows what may be stored: nothing of frozen events, nothing of people whom an event has
-// forgotten, no text of events whose texts were erased.
+// forgotten, no text and no answer of events whose texts or answers were erased.
 //
 // What it reads is kept for GateAge/2. For tombstones that is enough, see GateAge. For the state of an
 // event it is where the event was live and its end to come: an event is frozen only when it has ended
 // and its last minute was closed, that is no sooner than the grace after its end, and stopping it sets
 // its end to that moment. So within the grace, less the skew of the clocks, an event that was seen
 // like this can't become frozen; that must be more than GateAge (in a fast replay it is not), else
-// nothing is kept. Of all other events the state is read before each insert and after it. Texts are
-// erased after the end as well.
+// nothing is kept. Of all other events the state is read before each insert and after it. Texts and answers
+// are erased after the end as well.
 type gate struct {
 	store store.Store
 	clock clock.Clock
@@ -48,8 +48,8 @@ type standing struct {
 	// stateAt and peopleAt are the moments before the state and the tombstones were read.
 	stateAt, peopleAt moment
 	frozen            bool
-	// textless says that the texts of the event were erased.
-	textless bool
+	// lapsed says what is not kept any more: texts, answers.
+	lapsed record.Lapsed
 	// safe says that it can't be frozen within GateAge of stateAt.
 	safe bool
 	// people are the pseudonyms of the forgotten; nil when there are none. It is never changed.
@@ -74,20 +74,19 @@ func (s standing) forgotten(pseudonym string) bool {
 }
 
 // cleans reports whether anything has to be taken out of the event's records.
-func (s standing) cleans() bool { return len(s.people) > 0 || s.textless }
+func (s standing) cleans() bool { return len(s.people) > 0 || s.lapsed != record.Lapsed{} }
 
-// clean takes the forgotten out of a record of the event, and a text that is not kept any more.
+// clean takes the forgotten out of a record of the event, and what is not kept any more.
 func (s standing) clean(r record.Record) (record.Record, record.Redaction) {
 	what := record.Kept
 	if len(s.people) > 0 {
 		r, what = record.Redact(r, s.forgotten)
 	}
-	if s.textless && what != record.Removed {
-		if out, had := record.WithoutText(r); had {
-			return out, record.Changed
-		}
+	if what == record.Removed {
+		return r, what
 	}
-	return r, what
+	out, more := s.lapsed.From(r)
+	return out, max(what, more)
 }
 
 // moment is a time by two clocks: the one that nobody sets stands still while the machine is
@@ -131,7 +130,7 @@ func (g *gate) read(ctx context.Context, event string, age time.Duration) (stand
 		if err != nil {
 			return standing{}, err
 		}
-		s.stateAt, s.frozen, s.textless = at, e.state == record.EventFrozen, e.textless
+		s.stateAt, s.frozen, s.lapsed = at, e.state == record.EventFrozen, e.lapsed
 		s.safe = g.keeps && e.state == record.EventLive && now.Before(e.end)
 		changed = true
 	}
@@ -164,9 +163,9 @@ func (g *gate) keep(event string, s standing) {
 
 // facts are what the gate reads of an event.
 type facts struct {
-	state    string
-	end      time.Time
-	textless bool
+	state  string
+	end    time.Time
+	lapsed record.Lapsed
 }
 
 // event reads what is known of an event; of one that is not there, nothing.
@@ -185,7 +184,8 @@ func (g *gate) event(ctx context.Context, slug string) (e facts, err error) {
 	if ms, ok := raw.Lookup("end").DateTimeOK(); ok {
 		e.end = time.UnixMilli(ms)
 	}
-	_, e.textless = raw.Lookup("text_erased").DateTimeOK()
+	_, e.lapsed.Texts = raw.Lookup("text_erased").DateTimeOK()
+	_, e.lapsed.Answers = raw.Lookup("answers_erased").DateTimeOK()
 	return e, nil
 }
 

@@ -288,7 +288,7 @@ func (w *writer) look(ctx context.Context, l *load, seen map[string]standing) (d
 				again[r.Event] = s
 			}
 			before, known := seen[r.Event]
-			event, same = r.Event, known && !s.frozen && s.textless == before.textless && s.peopleAt.steady.Equal(before.peopleAt.steady)
+			event, same = r.Event, known && !s.frozen && s.lapsed == before.lapsed && s.peopleAt.steady.Equal(before.peopleAt.steady)
 		}
 		if !same {
 			if s.frozen {

@@ -218,7 +218,10 @@ type term struct {
 	erasures map[string]*erasure
 	freezes  map[string]*freezing
 	texts    map[string]*sweep    // of texts, under way
+	answers  map[string]*sweep    // of answers
+	donors   map[string]*sweep    // of what donations say of donors, which comes before records are erased
 	swept    map[string]time.Time // when an event's texts were looked for last, after they were erased
+	looked   map[string]time.Time // the same of its answers
 	heard    map[string]*heard
 	drifted  map[string]map[int64]struct{} // minutes that differed, by event
 
@@ -229,7 +232,8 @@ func newTerm(c *Custody, log *slog.Logger) *term {
 	return &term{
 		c: c, cfg: &c.cfg, store: c.cfg.Store, log: log,
 		erasures: map[string]*erasure{}, freezes: map[string]*freezing{}, texts: map[string]*sweep{},
-		swept: map[string]time.Time{}, heard: map[string]*heard{}, drifted: map[string]map[int64]struct{}{},
+		answers: map[string]*sweep{}, donors: map[string]*sweep{},
+		swept: map[string]time.Time{}, looked: map[string]time.Time{}, heard: map[string]*heard{}, drifted: map[string]map[int64]struct{}{},
 	}
 }
 
@@ -240,7 +244,7 @@ func (t *term) round(ctx context.Context) (more bool) {
 		run  func(context.Context) (bool, error)
 	}{
 		{"erase forgotten people", t.erase},
-		{"erase texts and records whose time is over", t.retain},
+		{"erase texts, answers and records whose time is over", t.retain},
 		{"freeze events", t.freeze},
 		{"compare minutes with their records", t.reconcile},
 	} {

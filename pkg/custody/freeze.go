@@ -35,8 +35,8 @@ type freezing struct {
 	holding map[string]string
 	// marked says that all minutes were marked in this term.
 	marked bool
-	// texts is the last sweep for texts, if there are to be none.
-	texts *sweep
+	// texts and answers are the last sweeps for those, if there are to be none.
+	texts, answers *sweep
 }
 
 // heard is what is known of a member: when its document last changed, by the machine's time.
@@ -128,6 +128,14 @@ func (t *term) freezeEvent(ctx context.Context, m *record.Manifest, f *freezing)
 				f.texts = &sweep{event: e.Slug}
 			}
 			if done, err := t.eraseTexts(ctx, e.Slug, f.texts); err != nil || !done {
+				return err == nil, err
+			}
+		}
+		if !e.AnswersErased.IsZero() && e.RecordsErased.IsZero() {
+			if f.answers == nil {
+				f.answers = donationsOf(e.Slug)
+			}
+			if done, err := t.eraseAnswers(ctx, e.Slug, f.answers); err != nil || !done {
 				return err == nil, err
 			}
 		}
@@ -460,7 +468,7 @@ func (t *term) changing(ctx context.Context, e record.Event) ([]string, error) {
 		what = append(what, fmt.Sprintf("%d people are being forgotten.", n))
 	}
 	if !e.RecordsErased.IsZero() {
-		left, err := t.anyPersonal(ctx, e.Slug)
+		left, err := t.anyOf(ctx, e.Slug, record.PersonalKinds())
 		if err != nil {
 			return nil, err
 		}
@@ -471,6 +479,12 @@ func (t *term) changing(ctx context.Context, e record.Event) ([]string, error) {
 	}
 	if t.textDue(e) {
 		what = append(what, "The texts are being erased.")
+	}
+	if t.answersDue(e) {
+		what = append(what, "The answers of charity sources are being erased.")
+	}
+	if t.donors[e.Slug] != nil {
+		what = append(what, "What donations say of their donors is being erased.")
 	}
 	settled, err := rollup.Settled(ctx, t.store, e.Slug, e.End)
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 
 // sealed are the collections that a manifest speaks of, in its order.
 func sealed() []store.Collection {
-	return []store.Collection{store.Records, store.Minutes, store.Hours, store.Totals, store.Channels}
+	return []store.Collection{store.Records, store.Minutes, store.Hours, store.Totals, store.Channels, store.Corrections, store.Goals}
 }
 
 // Checksums makes the checksums of all that is stored of an event: of each collection and each day,

@@ -11,9 +11,9 @@ import (
 )
 
 type metrics struct {
-	erased, redacted, letters, texts, expired prometheus.Counter
-	checked, drifts, failures                 prometheus.Counter
-	pending, leading                          prometheus.Gauge
+	erased, redacted, letters, texts, donors, expired prometheus.Counter
+	checked, drifts, failures                         prometheus.Counter
+	pending, leading                                  prometheus.Gauge
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -28,6 +28,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		redacted: counter("redacted_records_total", "Records rewritten without the forgotten person that they mentioned."),
 		letters:  counter("erased_letters_total", "Dead letters that were cut or deleted because of a forgotten person."),
 		texts:    counter("erased_texts_total", "Records rewritten without their text, whose time was over."),
+		donors:   counter("erased_donors_total", "Donations rewritten without their donor or the source's row, whose time was over."),
 		expired:  counter("expired_records_total", "Records deleted whose time was over."),
 		checked:  counter("checked_minutes_total", "Closed minutes compared with their records."),
 		drifts:   counter("drifting_minutes_total", "Closed minutes whose documents were not what their records say."),
@@ -39,7 +40,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{
-		m.erased, m.redacted, m.letters, m.texts, m.expired, m.checked, m.drifts, m.failures, m.pending, m.leading,
+		m.erased, m.redacted, m.letters, m.texts, m.donors, m.expired, m.checked, m.drifts, m.failures, m.pending, m.leading,
 	} {
 		if err := reg.Register(c); err != nil {
 			return nil, err

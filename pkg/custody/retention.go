@@ -15,11 +15,6 @@ import (
 	"github.com/tungstene/tungstene/pkg/store"
 )
 
-// personal are the kinds of records that speak of chatters.
-func personal() []record.Kind {
-	return []record.Kind{record.KindMessage, record.KindNotice, record.KindModeration}
-}
-
 // retain erases what events keep for a number of days. By its schedule it looks what is due, and goes on
 // with that whenever it is called.
 //
@@ -27,7 +22,11 @@ func personal() []record.Kind {
 // that begins anew. No statistic speaks of texts (a message's length and emotes are fields of their
 // own), so nothing is counted again.
 //
-// Records: only of an event whose manifest is signed. First records_erased is set, then records go. The
+// Answers of charity sources: the same, and with them the sources' rows in donations; then answers_erased
+// is set.
+//
+// Records: only of an event whose manifest is signed. What donations say of their donors goes first, for
+// donations stay: totals are counted from them. Then records_erased is set, then records go. The
 // rollup looks at records_erased after each scan and before it writes, so it never writes what it has
 // counted of a part of them. Statistics stay.
 func (t *term) retain(ctx context.Context) (more bool, err error) {
@@ -41,12 +40,17 @@ func (t *term) retain(ctx context.Context) (more bool, err error) {
 			t.nextRetention = t.cfg.Retention.Next(now)
 		}
 	}
-	for _, event := range slices.Sorted(maps.Keys(t.texts)) {
-		done, err := t.eraseTexts(ctx, event, t.texts[event])
-		if err != nil && !errors.Is(err, store.ErrConflict) {
-			errs = append(errs, fmt.Errorf("event %s: %w", event, err))
+	for _, job := range [...]struct {
+		sweeps map[string]*sweep
+		goOn   func(context.Context, string, *sweep) (done bool, err error)
+	}{{t.texts, t.eraseTexts}, {t.answers, t.eraseAnswers}, {t.donors, t.eraseDonors}} {
+		for _, event := range slices.Sorted(maps.Keys(job.sweeps)) {
+			done, err := job.goOn(ctx, event, job.sweeps[event])
+			if err != nil && !errors.Is(err, store.ErrConflict) {
+				errs = append(errs, fmt.Errorf("event %s: %w", event, err))
+			}
+			more = more || err == nil && !done
 		}
-		more = more || err == nil && !done
 	}
 	return more, errors.Join(errs...)
 }
@@ -79,9 +83,9 @@ func (t *term) lookForDue(ctx context.Context, now time.Time) error {
 				errs = append(errs, fmt.Errorf("event %s: %w", e.Slug, err))
 			}
 		}
-		// And so may one with texts.
-		if !e.TextErased.IsZero() && e.RecordsErased.IsZero() {
-			if err := t.eraseLetterTexts(ctx, e.Slug); err != nil {
+		// And so may one with texts or answers.
+		if e.Lapsed() != (record.Lapsed{}) && e.RecordsErased.IsZero() {
+			if err := t.eraseInLetters(ctx, e.Slug, e.Lapsed()); err != nil {
 				errs = append(errs, fmt.Errorf("event %s: %w", e.Slug, err))
 			}
 		}
@@ -99,25 +103,34 @@ func (t *term) textDue(e record.Event) bool {
 	return e.TextErased.IsZero() && e.RecordsErased.IsZero() && t.over(e, e.TextDays)
 }
 
+func (t *term) answersDue(e record.Event) bool {
+	return e.AnswersErased.IsZero() && e.RecordsErased.IsZero() && t.over(e, e.AnswerDays)
+}
+
+// donationsOf is a sweep of an event's donations.
+func donationsOf(event string) *sweep { return &sweep{event: event, kind: record.KindDonation} }
+
 func (t *term) lookAt(ctx context.Context, e record.Event, now time.Time) error {
 	if !e.RecordsErased.IsZero() {
 		return t.purge(ctx, e)
 	}
 	if t.over(e, e.RecordDays) {
-		begun, err := t.eraseRecords(ctx, e, now)
+		begun, err := t.beginRecords(ctx, e)
 		if err != nil || begun {
 			return err
 		}
 	} else {
 		t.c.calm(CondRetention, e.Slug)
 	}
-	if t.texts[e.Slug] != nil {
-		return nil
+	// They may come late as long as the event isn't frozen, and are looked for once more then: see freezeEvent.
+	late := func(erased, last time.Time) bool {
+		return !erased.IsZero() && e.State != record.EventFrozen && now.Sub(later(erased, last)) >= day
 	}
-	// Texts may come late as long as the event isn't frozen, and are looked for once more then: see freezeEvent.
-	late := !e.TextErased.IsZero() && e.State != record.EventFrozen && now.Sub(later(e.TextErased, t.swept[e.Slug])) >= day
-	if t.textDue(e) || late {
+	if t.texts[e.Slug] == nil && (t.textDue(e) || late(e.TextErased, t.swept[e.Slug])) {
 		t.texts[e.Slug] = &sweep{event: e.Slug}
+	}
+	if t.answers[e.Slug] == nil && (t.answersDue(e) || late(e.AnswersErased, t.looked[e.Slug])) {
+		t.answers[e.Slug] = donationsOf(e.Slug)
 	}
 	return nil
 }
@@ -156,7 +169,7 @@ func (t *term) eraseTexts(ctx context.Context, event string, s *sweep) (done boo
 	if err != nil || !done {
 		return false, err
 	}
-	if err := t.eraseLetterTexts(ctx, event); err != nil {
+	if err := t.eraseInLetters(ctx, event, record.Lapsed{Texts: true}); err != nil {
 		return false, err
 	}
 	e, known, err := readEvent(ctx, t.store, event)
@@ -176,12 +189,99 @@ func (t *term) eraseTexts(ctx context.Context, event string, s *sweep) (done boo
 	return true, nil
 }
 
-func (t *term) eraseLetterTexts(ctx context.Context, event string) error {
+// eraseAnswers goes on with deleting the answers of charity sources of an event, after their rows in its
+// donations, and reports whether it is done.
+func (t *term) eraseAnswers(ctx context.Context, event string, s *sweep) (done bool, err error) {
+	t.c.doing("erases the answers of charity sources of event " + event)
+	defer t.c.doing("")
+	done, err = t.strip(ctx, event, s, record.Lapsed{Answers: true})
+	if err != nil || !done {
+		return false, err
+	}
+	deleted, err := t.deleteRecords(ctx, event, record.KindAnswer)
+	if err != nil {
+		return false, err
+	}
+	t.c.metrics.expired.Add(float64(deleted))
+	if err := t.eraseInLetters(ctx, event, record.Lapsed{Answers: true}); err != nil {
+		return false, err
+	}
+	e, known, err := readEvent(ctx, t.store, event)
+	if err != nil {
+		return false, err
+	}
+	now := record.Millis(t.cfg.Clock.Now())
+	if known && e.AnswersErased.IsZero() {
+		e.AnswersErased = now
+		if err := setEvent(ctx, t.store, e); err != nil {
+			return false, err
+		}
+		t.log.Info("answers of charity sources are erased", "event", event, "answers", deleted, "donations", s.changed)
+	}
+	t.looked[event] = now
+	delete(t.answers, event)
+	return true, nil
+}
+
+// strip goes on with taking what is not kept out of those records that a sweep is of, and which stay.
+func (t *term) strip(ctx context.Context, event string, s *sweep, lapsed record.Lapsed) (done bool, err error) {
+	judge := func(r record.Record) (change, bool) {
+		bare, what := lapsed.From(r)
+		return change{rec: bare}, what == record.Changed
+	}
+	return t.advance(ctx, s, judge, func(ctx context.Context, batch []change) error {
+		if err := t.reopen(ctx, event, record.CauseRetention); err != nil {
+			return err
+		}
+		docs := make([]record.Record, len(batch))
+		for i := range batch {
+			docs[i] = batch[i].rec
+		}
+		if err := t.rewrite(ctx, event, docs); err != nil {
+			return err
+		}
+		t.c.metrics.donors.Add(float64(len(docs)))
+		return nil
+	})
+}
+
+// deleteRecords deletes an event's records of some kinds, day by day, and returns how many there were. The
+// first that it finds reopens the manifest.
+func (t *term) deleteRecords(ctx context.Context, event string, kinds ...record.Kind) (deleted int, err error) {
+	left, err := t.anyOf(ctx, event, kinds)
+	if err != nil || !left {
+		return 0, err
+	}
+	if err := t.reopen(ctx, event, record.CauseRetention); err != nil {
+		return 0, err
+	}
+	for at := (time.Time{}); ; {
+		from, ok, err := t.firstRecord(ctx, event, "", at)
+		if err != nil || !ok {
+			return deleted, err
+		}
+		at = from.Truncate(day).Add(day)
+		for _, kind := range kinds {
+			n, err := t.store.Delete(ctx, store.Query{Collection: store.Records, Event: event, Kind: kind, From: from, To: at})
+			if err != nil {
+				return deleted, fmt.Errorf("delete records: %w", err)
+			}
+			deleted += n
+		}
+	}
+}
+
+// eraseInLetters takes what is not kept out of the dead letters of an event.
+func (t *term) eraseInLetters(ctx context.Context, event string, lapsed record.Lapsed) error {
 	_, _, err := t.eachLetter(ctx, event, func(_ *record.Letter, records []record.Record) (rest []record.Record, touched bool) {
 		for _, r := range records {
 			if r.Event == event {
-				bare, had := record.WithoutText(r)
-				r, touched = bare, touched || had
+				bare, what := lapsed.From(r)
+				touched = touched || what != record.Kept
+				if what == record.Removed {
+					continue
+				}
+				r = bare
 			}
 			rest = append(rest, r)
 		}
@@ -190,9 +290,15 @@ func (t *term) eraseLetterTexts(ctx context.Context, event string) error {
 	return err
 }
 
-// eraseRecords begins to erase an event's records, if it may, and reports whether it did.
-func (t *term) eraseRecords(ctx context.Context, e record.Event, now time.Time) (begun bool, err error) {
-	why, err := t.notYet(ctx, e)
+// beginRecords begins to erase an event's records, if it may, and reports whether that goes on by itself.
+func (t *term) beginRecords(ctx context.Context, e record.Event) (begun bool, err error) {
+	if t.donors[e.Slug] != nil {
+		return true, nil
+	}
+	why, err := t.unsealed(ctx, e)
+	if err == nil && why == "" {
+		why, err = t.unsettled(ctx, e)
+	}
 	if err != nil {
 		return false, err
 	}
@@ -202,20 +308,49 @@ func (t *term) eraseRecords(ctx context.Context, e record.Event, now time.Time) 
 		return false, nil
 	}
 	t.c.calm(CondRetention, e.Slug)
-	e.RecordsErased = record.Millis(now)
-	if e.TextErased.IsZero() {
-		e.TextErased = e.RecordsErased
+	t.donors[e.Slug] = donationsOf(e.Slug)
+	return true, nil
+}
+
+// eraseDonors goes on with taking the donors out of an event's donations, and when that is done erases its
+// records. It reports whether all that is done. What can still be counted again is waited for: nothing is
+// counted afterwards.
+func (t *term) eraseDonors(ctx context.Context, event string, s *sweep) (done bool, err error) {
+	t.c.doing("erases the records of event " + event)
+	defer t.c.doing("")
+	done, err = t.strip(ctx, event, s, record.Lapsed{Texts: true, Donors: true})
+	if err != nil || !done {
+		return false, err
+	}
+	e, known, err := readEvent(ctx, t.store, event)
+	if err != nil {
+		return false, err
+	}
+	if !known || e.State != record.EventFrozen || !t.over(e, e.RecordDays) {
+		delete(t.donors, event) // it is another by now
+		return true, nil
+	}
+	if why, err := t.unsettled(ctx, e); err != nil || why != "" {
+		return err == nil, err // the next round looks again
+	}
+	e.RecordsErased = record.Millis(t.cfg.Clock.Now())
+	for _, erased := range []*time.Time{&e.TextErased, &e.AnswersErased} {
+		if erased.IsZero() {
+			*erased = e.RecordsErased
+		}
 	}
 	if err := setEvent(ctx, t.store, e); err != nil {
 		return false, err
 	}
 	e.Rev++
-	delete(t.texts, e.Slug)
+	delete(t.donors, event)
+	delete(t.texts, event)
+	delete(t.answers, event)
 	return true, t.purge(ctx, e)
 }
 
-// notYet says why the records of an event that is due may not be erased yet; empty when they may.
-func (t *term) notYet(ctx context.Context, e record.Event) (string, error) {
+// unsealed says why the records of an event that is due can't be erased yet: its manifest is not signed.
+func (t *term) unsealed(ctx context.Context, e record.Event) (string, error) {
 	const freeze = "it is not frozen: freeze it, for its statistics can't be counted again afterwards."
 	if e.State != record.EventFrozen {
 		return freeze, nil
@@ -230,6 +365,11 @@ func (t *term) notYet(ctx context.Context, e record.Event) (string, error) {
 	if m.State != record.FreezeDone {
 		return "its manifest is not signed yet; it goes on by itself.", nil
 	}
+	return "", nil
+}
+
+// unsettled says what of a frozen event is still to be counted again.
+func (t *term) unsettled(ctx context.Context, e record.Event) (string, error) {
 	pending, err := t.tombstones(ctx, record.TombstonePending)
 	if err != nil {
 		return "", err
@@ -247,9 +387,9 @@ func (t *term) notYet(ctx context.Context, e record.Event) (string, error) {
 	return "", nil
 }
 
-// anyPersonal reports whether an event has records that speak of chatters.
-func (t *term) anyPersonal(ctx context.Context, event string) (bool, error) {
-	for _, kind := range personal() {
+// anyOf reports whether an event has records of some kinds.
+func (t *term) anyOf(ctx context.Context, event string, kinds []record.Kind) (bool, error) {
+	for _, kind := range kinds {
 		n, err := t.store.Count(ctx, store.Query{Collection: store.Records, Event: event, Kind: kind, Limit: 1})
 		if err != nil {
 			return false, fmt.Errorf("count records of event %s: %w", event, err)
@@ -264,34 +404,13 @@ func (t *term) anyPersonal(ctx context.Context, event string) (bool, error) {
 // purge deletes the records and the dead letters of an event whose records are erased, as far as there
 // are any left.
 func (t *term) purge(ctx context.Context, e record.Event) error {
-	left, err := t.anyPersonal(ctx, e.Slug)
+	t.c.doing("erases the records of event " + e.Slug)
+	defer t.c.doing("")
+	deleted, err := t.deleteRecords(ctx, e.Slug, record.PersonalKinds()...)
 	if err != nil {
 		return err
 	}
-	if left {
-		t.c.doing("erases the records of event " + e.Slug)
-		defer t.c.doing("")
-		if err := t.reopen(ctx, e.Slug, record.CauseRetention); err != nil {
-			return err
-		}
-		deleted := 0
-		for at := (time.Time{}); ; {
-			from, ok, err := t.firstRecord(ctx, e.Slug, at)
-			if err != nil {
-				return err
-			}
-			if !ok {
-				break
-			}
-			at = from.Truncate(day).Add(day)
-			for _, kind := range personal() {
-				n, err := t.store.Delete(ctx, store.Query{Collection: store.Records, Event: e.Slug, Kind: kind, From: from, To: at})
-				if err != nil {
-					return fmt.Errorf("delete records: %w", err)
-				}
-				deleted += n
-			}
-		}
+	if deleted > 0 {
 		t.c.metrics.expired.Add(float64(deleted))
 		t.log.Info("records are erased", "event", e.Slug, "records", deleted)
 	}

@@ -15,7 +15,7 @@ const rewriteFor = 30 * time.Second
 
 // rewrite replaces records of an event, and looks once more when that is done: a write has no fence, and a
 // leader that was stopped before it may have been replaced meanwhile. What should be different by now, or
-// should not be there any more, because another person was forgotten, or texts or records erased, is
+// should not be there any more, because another person was forgotten, or texts, answers or records erased, is
 // changed again. Its minutes are marked before, lest we die in between, and after. All that is done even
 // when the lease is lost.
 func (t *term) rewrite(ctx context.Context, event string, records []record.Record) error {
@@ -93,19 +93,23 @@ func (t *term) outdated(ctx context.Context, event string, records []record.Reco
 		}
 	}
 	forgotten := func(s string) bool { _, ok := gone[s]; return ok }
-	textless := !e.TextErased.IsZero() || t.textDue(e)
+	lapsed := e.Lapsed()
+	lapsed.Texts = lapsed.Texts || t.textDue(e)
+	lapsed.Answers = lapsed.Answers || t.answersDue(e)
+	lapsed.Donors = lapsed.Donors || t.donors[event] != nil || t.over(e, e.RecordDays)
 	for _, r := range records {
 		now, what := record.Redact(r, forgotten)
-		if what == record.Removed || !e.RecordsErased.IsZero() {
+		if what != record.Removed {
+			var more record.Redaction
+			now, more = lapsed.From(now)
+			what = max(what, more)
+		}
+		switch what {
+		case record.Removed:
 			out.removed = append(out.removed, r)
-			continue
-		}
-		had := false
-		if textless {
-			now, had = record.WithoutText(now)
-		}
-		if what == record.Changed || had {
+		case record.Changed:
 			out.changed = append(out.changed, now)
+		case record.Kept:
 		}
 	}
 	return out, nil

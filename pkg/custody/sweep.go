@@ -22,7 +22,8 @@ const (
 // sweep goes through an event's records by time, in parts.
 type sweep struct {
 	event string
-	at    time.Time // what is before has been looked at
+	kind  record.Kind // one of store.RareKinds; empty for all
+	at    time.Time   // what is before has been looked at
 	// changed counts what was changed.
 	changed int
 }
@@ -46,7 +47,7 @@ func (t *term) advance(
 	ctx context.Context, s *sweep, judge func(record.Record) (change, bool), apply func(context.Context, []change) error,
 ) (done bool, err error) {
 	for start := time.Now(); time.Since(start) < sweepFor; {
-		from, ok, err := t.firstRecord(ctx, s.event, s.at)
+		from, ok, err := t.firstRecord(ctx, s.event, s.kind, s.at)
 		if err != nil {
 			return false, err
 		}
@@ -67,7 +68,7 @@ func (t *term) sweepRange(
 	judge func(record.Record) (change, bool), apply func(context.Context, []change) error,
 ) error {
 	var batch []change
-	for raw, err := range t.store.Find(ctx, store.Query{Collection: store.Records, Event: s.event, From: from, To: to}) {
+	for raw, err := range t.store.Find(ctx, store.Query{Collection: store.Records, Event: s.event, Kind: s.kind, From: from, To: to}) {
 		if err != nil {
 			return fmt.Errorf("read records of event %s: %w", s.event, err)
 		}
@@ -95,12 +96,12 @@ func (t *term) sweepRange(
 	return apply(ctx, batch)
 }
 
-// firstRecord is the time of the first record at or after from.
-func (t *term) firstRecord(ctx context.Context, event string, from time.Time) (time.Time, bool, error) {
+// firstRecord is the time of the first record, of a kind where one is named, at or after from.
+func (t *term) firstRecord(ctx context.Context, event string, kind record.Kind, from time.Time) (time.Time, bool, error) {
 	if from.IsZero() {
 		from = time.Unix(0, 0).UTC() // what has no time is not ours
 	}
-	for raw, err := range t.store.Find(ctx, store.Query{Collection: store.Records, Event: event, From: from, Limit: 1}) {
+	for raw, err := range t.store.Find(ctx, store.Query{Collection: store.Records, Event: event, Kind: kind, From: from, Limit: 1}) {
 		if err != nil {
 			return from, false, fmt.Errorf("read records of event %s: %w", event, err)
 		}
