@@ -56,40 +56,6 @@ type Moment struct {
 	Number  int64     `json:"number,omitempty"`
 }
 
-// Feat is a record of the event in the sense of sports: the most, the longest, the first of something.
-type Feat struct {
-	// Name is one of the constants below.
-	Name string `json:"name"`
-	Streamer
-	Value Count `json:"value"`
-	// Unit is that of Value: messages, viewers, cents, minutes, emotes, subs, people, bits.
-	Unit string `json:"unit"`
-	// At is when, of something that lasts its start, and To its end.
-	At time.Time `json:"at"`
-	To time.Time `json:"to,omitzero"`
-	// Other is the channel that a raid came from. Text is a category, an emote or a currency.
-	Other *Streamer `json:"other,omitempty"`
-	Text  string    `json:"text,omitempty"`
-}
-
-// The names of Feats.
-const (
-	MostMessages      = "most_messages_in_a_minute"       // of a channel
-	MostMessagesEvent = "most_messages_in_a_minute_event" // of the event
-	MostEmotes        = "most_emotes_in_a_minute"         // of a channel
-	HighestPeak       = "highest_peak"                    // viewers of a channel
-	HighestPeakEvent  = "highest_peak_event"              // viewers of the event
-	LargestDonation   = "largest_donation"                // cents
-	MostRaised        = "most_raised_in_an_hour"          // cents of a channel
-	MostRaisedEvent   = "most_raised_in_an_hour_event"    // cents of the event
-	BiggestRaid       = "biggest_raid"                    // viewers
-	LongestStream     = "longest_stream"                  // minutes
-	LongestSilence    = "longest_without_a_message"       // minutes of a channel that was live and read
-	LongestWithout    = "longest_without_a_donation"      // minutes of the event
-	FirstTo           = "first_to_"                       // and an amount of the currency, as first_to_100000: minutes since the start
-	MostGifts         = "most_gifts_in_a_minute"          // subscriptions given on a channel
-)
-
 // BurstConfig says what a burst is. The zero value of a field is its default.
 type BurstConfig struct {
 	// Window is how far back the level is measured; at least a third of it must be known. Default 30

@@ -456,9 +456,12 @@ func (r *Reader) raided(ctx context.Context, m *Material, aligned Range) error {
 	return nil
 }
 
-// Summaries are the summaries of all streamers over the whole event, by login, without the documents
-// being asked for one by one. Those of whom there are no statistics are not among them.
-func (r *Reader) Summaries(ctx context.Context) ([]Summary, error) {
+// Summaries are the summaries of all streamers over a range, by login. Those of whom there are no
+// statistics in it are not among them. Over the whole event they are made of one read of the totals.
+func (r *Reader) Summaries(ctx context.Context, rg Range) ([]Summary, error) {
+	if !r.isWhole(Aligned(&r.event, rg)) {
+		return r.summariesIn(ctx, rg)
+	}
 	names, err := r.names(ctx)
 	if err != nil {
 		return nil, err
@@ -467,7 +470,7 @@ func (r *Reader) Summaries(ctx context.Context) ([]Summary, error) {
 	if err != nil {
 		return nil, err
 	}
-	aligned := Aligned(&r.event, r.Whole())
+	aligned := Aligned(&r.event, rg)
 	known := knownOf(&r.event, []record.Statistics{r.whole})
 	all := Material{}
 	if err := r.raided(ctx, &all, aligned); err != nil {
@@ -486,7 +489,7 @@ func (r *Reader) Summaries(ctx context.Context) ([]Summary, error) {
 			continue
 		}
 		m := Material{
-			Event: r.event, Streamer: names[d.Channel], Range: r.Whole(), Through: r.through, Channels: 1,
+			Event: r.event, Streamer: names[d.Channel], Range: rg, Through: r.through, Channels: 1,
 			Documents: []record.Statistics{d}, Sessions: sessions[d.Channel],
 			Raids: all.Raids, RaidsCoverage: all.RaidsCoverage,
 		}
@@ -505,9 +508,31 @@ func (r *Reader) Summaries(ctx context.Context) ([]Summary, error) {
 		}
 		out = append(out, s)
 	}
-	slices.SortFunc(out, func(a, b Summary) int {
+	sortSummaries(out)
+	return out, nil
+}
+
+func sortSummaries(list []Summary) {
+	slices.SortFunc(list, func(a, b Summary) int {
 		return cmp.Or(cmp.Compare(a.Login, b.Login), cmp.Compare(a.Channel, b.Channel))
 	})
+}
+
+// summariesIn asks for one after the other.
+func (r *Reader) summariesIn(ctx context.Context, rg Range) ([]Summary, error) {
+	byChannel, err := ofEach(ctx, r, func(ctx context.Context, channel string) (Summary, error) {
+		return r.Summary(ctx, channel, rg)
+	})
+	if err != nil {
+		return nil, err
+	}
+	out := make([]Summary, 0, len(byChannel))
+	for _, s := range byChannel {
+		if s.Channels > 0 {
+			out = append(out, s)
+		}
+	}
+	sortSummaries(out)
 	return out, nil
 }
 
