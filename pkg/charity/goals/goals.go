@@ -24,10 +24,12 @@ type Single struct {
 type Status struct {
 	Goal record.Goal `json:"goal"`
 	// Known says whether what decides the goal is known: a total, or the single donations. Where it is
-	// not, all that follows is zero.
+	// not, all that follows is zero. Of an incentive, which nothing but a person decides, it always is.
 	Known bool `json:"known"`
 	// Reached is as of now: a correction can take it back. ReachedAt is the first sample at which the
-	// (corrected) total, or the first donation that, was enough.
+	// (corrected) total was enough, or the donation that was (donation_largest: the largest); of recurent
+	// that of the last time. Who gave the largest donation is settled at the event's end: until then that
+	// goal is not reached.
 	Reached   bool      `json:"reached"`
 	ReachedAt time.Time `json:"reached_at,omitzero"`
 	// Times is how often it was reached: of donation_equal and donation_more_than the donations that
@@ -46,7 +48,8 @@ type Status struct {
 
 // The certainties of an Estimate.
 const (
-	// Likely: the window is known, and the speed was steady in it.
+	// Likely: at least four fifths of the window are known, the speed was steady in it (the upper quartile
+	// at most four times the lower), and the time lies within four windows.
 	Likely = "likely"
 	// Possible: there is a speed, but it varied much or parts of the window are not known.
 	Possible = "possible"
@@ -58,8 +61,9 @@ const (
 type Estimate struct {
 	// Certainty is Likely, Possible or Unsure; with Unsure all else is zero.
 	Certainty string `json:"certainty"`
-	// At is by the median speed, From and To by the upper and lower quartile of the speeds: about half of
-	// the window was within them. To is zero where the lower quartile stands still.
+	// At is by the median speed, From and To by the upper and lower quartile of the speeds: half of the
+	// window's steps were within them. To is zero where it is beyond the horizon, or will not come at all
+	// at that speed.
 	At   time.Time `json:"at,omitzero"`
 	From time.Time `json:"from,omitzero"`
 	To   time.Time `json:"to,omitzero"`
@@ -87,6 +91,8 @@ type Config struct {
 	// End is the event's: no time after it is told, and who gave the largest donation is settled then.
 	// Default: none.
 	End time.Time
+	// Currency is that of the totals: a goal in another one is not known. Default: any.
+	Currency string
 }
 
 // Overview is all goals of an event at a moment.
