@@ -295,6 +295,15 @@ func (g *giving) twitchAgrees(byID map[string]sim.Donated, byLogin map[string]in
 	if sum != byLogin[ch.Login] {
 		g.t.Errorf("Twitch's donations sum up to %d, want %d", sum, byLogin[ch.Login])
 	}
+	var valid struct {
+		UserID string `json:"user_id"`
+		Login  string
+		Scopes []string
+	}
+	g.read("/oauth2/validate", &valid, "Authorization", "OAuth "+token)
+	if valid.UserID != ch.ID || valid.Login != ch.Login || !slices.Contains(valid.Scopes, "channel:read:charity") {
+		g.t.Errorf("Twitch validates as %+v", valid)
+	}
 	for name, h := range map[string][]string{
 		"no token":        {"Client-Id", "us"},
 		"no client":       {"Authorization", "Bearer " + token},

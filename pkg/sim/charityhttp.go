@@ -378,6 +378,22 @@ func (s *Sim) teamMembers(r *http.Request) charityAnswer {
 	return charityAnswer{body: out}
 }
 
+// broadcasterClient is the client id that broadcasters' tokens are of.
+const broadcasterClient = "simulated"
+
+// broadcasterOf finds whose broadcaster's token a request brings.
+func (s *Sim) broadcasterOf(r *http.Request) (Channel, bool) {
+	_, value, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	id := value[strings.LastIndexByte(value, 'x')+1:]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ch := s.byID[id]
+	if ch == nil || value != broadcasterToken(id) {
+		return Channel{}, false
+	}
+	return ch.Channel, true
+}
+
 // BroadcasterToken is a user token of a channel's broadcaster, with the scope that Twitch's charity
 // endpoints ask for. It goes with any client id.
 func (s *Sim) BroadcasterToken(login string) (string, error) {

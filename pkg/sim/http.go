@@ -210,9 +210,18 @@ func (s *Sim) tokenOf(r *http.Request) (t token, given, valid bool) {
 
 func (s *Sim) oauthValidate(w http.ResponseWriter, r *http.Request) {
 	t, given, valid := s.tokenOf(r)
+	broadcaster, own := s.broadcasterOf(r)
 	switch {
 	case !given:
 		s.failAuth(w, "validate", http.StatusUnauthorized, "missing authorization token")
+	case own:
+		s.answer(w, "validate", http.StatusOK, struct {
+			ClientID  string   `json:"client_id"`
+			Login     string   `json:"login"`
+			Scopes    []string `json:"scopes"`
+			UserID    string   `json:"user_id"`
+			ExpiresIn int      `json:"expires_in"`
+		}{broadcasterClient, broadcaster.Login, []string{charityScope}, broadcaster.ID, int(s.cfg.Limits.TokenLife / time.Second)})
 	case !valid:
 		s.failAuth(w, "validate", http.StatusUnauthorized, "invalid access token")
 	default:
