@@ -186,7 +186,11 @@ func (eventCmd) Help() string {
 func showEvent(w io.Writer, e record.Event) {
 	fmt.Fprintf(w, "%s  %s\nstate      %s\nstart      %s\nend        %s\ntime zone  %s\ncurrency   %s\nreplicas   %d\nkeep text  %t\n",
 		e.Slug, e.Name, e.State, showTime(e.Start, e.TimeZone), showTime(e.End, e.TimeZone), e.TimeZone, e.Currency, e.Replicas, e.KeepText)
+	if e.Donations != "" {
+		fmt.Fprintf(w, "donations  of %s\n", e.Donations)
+	}
 	fmt.Fprintf(w, "texts      %s\n", showTexts(e))
+	fmt.Fprintf(w, "answers    %s\n", showLapse(e, e.AnswerDays, e.AnswersErased))
 	fmt.Fprintf(w, "records    %s\n", showDays(e.RecordDays, e.RecordsErased, e.TimeZone))
 	if !e.KeyDestroyed.IsZero() {
 		fmt.Fprintf(w, "key        destroyed %s\n", showTime(e.KeyDestroyed, e.TimeZone))
@@ -195,16 +199,22 @@ func showEvent(w io.Writer, e record.Event) {
 
 // showTexts says how long texts are kept.
 func showTexts(e record.Event) string {
-	kept := showDays(e.TextDays, e.TextErased, e.TimeZone)
-	switch {
-	case !e.TextErased.IsZero():
-	case e.TextDays == 0 && e.RecordDays > 0:
-		kept = "as long as the records"
-	case e.RecordDays > 0 && e.TextDays > e.RecordDays:
-		kept = "as long as the records, which go before " + kept
-	}
+	kept := showLapse(e, e.TextDays, e.TextErased)
 	if !e.KeepText && e.TextErased.IsZero() {
 		kept += " (none are stored: --keep-text)"
+	}
+	return kept
+}
+
+// showLapse says how long something is kept that goes with the records at the latest.
+func showLapse(e record.Event, days int, erased time.Time) string {
+	kept := showDays(days, erased, e.TimeZone)
+	switch {
+	case !erased.IsZero():
+	case days == 0 && e.RecordDays > 0:
+		kept = "as long as the records"
+	case e.RecordDays > 0 && days > e.RecordDays:
+		kept = "as long as the records, which go before " + kept
 	}
 	return kept
 }
@@ -219,7 +229,9 @@ type eventCreateCmd struct {
 	Currency   string    `default:"EUR"           help:"ISO 4217 code of the currency shown."`
 	Replicas   int       `default:"1"             help:"On how many collectors each channel is read: 1 or 2."`
 	KeepText   bool      `help:"Store the text of messages."`
+	Donations  string    `help:"Name of the charity source whose numbers are the event's, where there are several." placeholder:"SOURCE"`
 	TextDays   int       `help:"Days after its end that texts are kept; 0 for as long as the records." placeholder:"DAYS"`
+	AnswerDays int       `help:"Days after its end that the answers of charity sources are kept; 0 for as long as the records." placeholder:"DAYS"`
 	RecordDays int       `help:"Days after its end that records which speak of chatters are kept, once it is frozen; 0 for ever." placeholder:"DAYS"`
 }
 
@@ -233,7 +245,7 @@ func (c *eventCreateCmd) Run(ctx context.Context, env app.Env) error {
 		return m.CreateEvent(ctx, control.NewEvent{
 			Slug: c.Event, Name: c.Name, Start: c.Start, End: c.End, TimeZone: c.TimeZone,
 			Currency: c.Currency, KeepText: c.KeepText, Replicas: c.Replicas,
-			TextDays: c.TextDays, RecordDays: c.RecordDays,
+			Donations: c.Donations, TextDays: c.TextDays, AnswerDays: c.AnswerDays, RecordDays: c.RecordDays,
 		})
 	}, showEvent)
 }
@@ -274,7 +286,9 @@ type eventSetCmd struct {
 	Currency   *string    `help:"ISO 4217 code."`
 	Replicas   *int       `help:"1 or 2."`
 	KeepText   *bool      `help:"Store the text of messages." negatable:""`
+	Donations  *string    `help:"Name of the charity source whose numbers are the event's; empty for the first that has running totals." placeholder:"SOURCE"`
 	TextDays   *int       `help:"Days after its end that texts are kept; 0 for as long as the records." placeholder:"DAYS"`
+	AnswerDays *int       `help:"Days after its end that the answers of charity sources are kept; 0 for as long as the records." placeholder:"DAYS"`
 	RecordDays *int       `help:"Days after its end that records which speak of chatters are kept; 0 for ever." placeholder:"DAYS"`
 }
 
@@ -285,7 +299,7 @@ func (eventSetCmd) Help() string {
 func (c *eventSetCmd) Run(ctx context.Context, env app.Env) error {
 	patch := control.EventPatch{
 		Name: c.Name, Start: c.Start, End: c.End, TimeZone: c.TimeZone, Currency: c.Currency, KeepText: c.KeepText, Replicas: c.Replicas,
-		TextDays: c.TextDays, RecordDays: c.RecordDays,
+		Donations: c.Donations, TextDays: c.TextDays, AnswerDays: c.AnswerDays, RecordDays: c.RecordDays,
 	}
 	if patch == (control.EventPatch{}) {
 		return app.Usage("nothing to change: give at least one flag")

@@ -20,14 +20,16 @@ type NewEvent struct {
 	Slug string `json:"slug" maxLength:"64" minLength:"1" pattern:"^[a-z0-9-]+$" patternDescription:"lower-case letters, digits and dashes" doc:"Names the event in ids, URLs and commands; lower-case letters, digits and dashes"`
 	Name string `json:"name,omitempty" maxLength:"200" doc:"Shown to people; the slug when empty"`
 	// Start and End may come later, but before the event is scheduled or started.
-	Start    time.Time `json:"start,omitzero" doc:"First moment of the event, by event time"`
-	End      time.Time `json:"end,omitzero" doc:"First moment after the event"`
-	TimeZone string    `json:"time_zone,omitempty" maxLength:"64" doc:"IANA name that days go by" default:"UTC" example:"Europe/Paris"`
-	Currency string    `json:"currency,omitempty" pattern:"^[A-Z]{3}$" patternDescription:"three capital letters, an ISO 4217 code such as EUR" doc:"ISO 4217 code of the money shown" default:"EUR"`
-	KeepText bool      `json:"keep_text,omitempty" doc:"Store the text of messages"`
-	Replicas int       `json:"replicas,omitempty" minimum:"1" maximum:"2" default:"1" doc:"On how many collectors each channel is read"`
-	// TextDays and RecordDays are retention: days after the end.
-	TextDays   int `json:"text_days,omitempty" minimum:"0" maximum:"3650" doc:"Days after its end that texts of messages are kept; 0 for as long as the records"`
+	Start     time.Time `json:"start,omitzero" doc:"First moment of the event, by event time"`
+	End       time.Time `json:"end,omitzero" doc:"First moment after the event"`
+	TimeZone  string    `json:"time_zone,omitempty" maxLength:"64" doc:"IANA name that days go by" default:"UTC" example:"Europe/Paris"`
+	Currency  string    `json:"currency,omitempty" pattern:"^[A-Z]{3}$" patternDescription:"three capital letters, an ISO 4217 code such as EUR" doc:"ISO 4217 code of the money shown" default:"EUR"`
+	KeepText  bool      `json:"keep_text,omitempty" doc:"Store the text of messages"`
+	Replicas  int       `json:"replicas,omitempty" minimum:"1" maximum:"2" default:"1" doc:"On how many collectors each channel is read"`
+	Donations string    `json:"donations,omitempty" maxLength:"64" doc:"Name of the charity source whose numbers are the event's, where there are several; else the first that has running totals"`
+	// TextDays, AnswerDays and RecordDays are retention: days after the end.
+	TextDays   int `json:"text_days,omitempty" minimum:"0" maximum:"3650" doc:"Days after its end that texts of messages and donations are kept; 0 for as long as the records"`
+	AnswerDays int `json:"answer_days,omitempty" minimum:"0" maximum:"3650" doc:"Days after its end that the answers of charity sources are kept; 0 for as long as the records"`
 	RecordDays int `json:"record_days,omitempty" minimum:"0" maximum:"3650" doc:"Days after its end that records which speak of chatters are kept, of a frozen event; 0 for ever"`
 }
 
@@ -40,12 +42,15 @@ type EventPatch struct {
 	Currency *string    `json:"currency,omitempty" pattern:"^[A-Z]{3}$" patternDescription:"three capital letters, an ISO 4217 code such as EUR"`
 	KeepText *bool      `json:"keep_text,omitempty" doc:"Only of an event that has not ended"`
 	Replicas *int       `json:"replicas,omitempty" minimum:"1" maximum:"2" doc:"Only of an event that has not ended"`
+	// Donations can be taken back by an empty text.
+	Donations *string `json:"donations,omitempty" maxLength:"64" doc:"Name of the charity source whose numbers are the event's; empty for the first that has running totals"`
 	// The retention of a frozen event can only become shorter.
 	TextDays   *int `json:"text_days,omitempty" minimum:"0" maximum:"3650" doc:"Of a frozen event only fewer days than before"`
+	AnswerDays *int `json:"answer_days,omitempty" minimum:"0" maximum:"3650" doc:"Of a frozen event only fewer days than before"`
 	RecordDays *int `json:"record_days,omitempty" minimum:"0" maximum:"3650" doc:"Of a frozen event only fewer days than before"`
 }
 
-// MaxRetentionDays is the most days that TextDays and RecordDays can be.
+// MaxRetentionDays is the most days that TextDays, AnswerDays and RecordDays can be.
 const MaxRetentionDays = 3650
 
 // Action is what an operator does to the state of an event.

@@ -48,7 +48,7 @@ func newEvent(in control.NewEvent, now time.Time) (record.Event, error) {
 		Slug: in.Slug, Rev: 1, Name: cmp.Or(in.Name, in.Slug), State: record.EventDraft,
 		TimeZone: cmp.Or(in.TimeZone, "UTC"), Currency: cmp.Or(in.Currency, "EUR"),
 		KeepText: in.KeepText, Replicas: cmp.Or(in.Replicas, 1), Created: record.Millis(now),
-		TextDays: in.TextDays, RecordDays: in.RecordDays,
+		Donations: in.Donations, TextDays: in.TextDays, AnswerDays: in.AnswerDays, RecordDays: in.RecordDays,
 	}
 	if !in.Start.IsZero() {
 		e.Start = record.Millis(in.Start)
@@ -62,11 +62,16 @@ func newEvent(in control.NewEvent, now time.Time) (record.Event, error) {
 	return e, checkRetention(e)
 }
 
-// checkRetention refuses texts that are to be kept for longer than the records that they are in.
+// checkRetention refuses what is to be kept for longer than the records that it goes with.
 func checkRetention(e record.Event) error {
-	if e.RecordDays > 0 && e.TextDays > e.RecordDays {
-		return badValue("text_days", "%d: the records go %s after the end, and their texts with them: use %d or less, or keep the records for longer",
-			e.TextDays, daysText(e.RecordDays), e.RecordDays)
+	for _, d := range [...]struct {
+		field, what string
+		days        int
+	}{{"text_days", "their texts", e.TextDays}, {"answer_days", "the answers of charity sources", e.AnswerDays}} {
+		if e.RecordDays > 0 && d.days > e.RecordDays {
+			return badValue(d.field, "%d: the records go %s after the end, and %s with them: use %d or less, or keep the records for longer",
+				d.days, daysText(e.RecordDays), d.what, e.RecordDays)
+		}
 	}
 	return nil
 }
@@ -85,7 +90,10 @@ func checkEvent(e record.Event) error {
 	if e.Replicas < 1 || e.Replicas > 2 {
 		return badValue("replicas", "%d: use 1 or 2", e.Replicas)
 	}
-	for field, days := range map[string]int{"text_days": e.TextDays, "record_days": e.RecordDays} {
+	if strings.TrimSpace(e.Donations) != e.Donations {
+		return badValue("donations", "%q begins or ends with a space", e.Donations)
+	}
+	for field, days := range map[string]int{"text_days": e.TextDays, "answer_days": e.AnswerDays, "record_days": e.RecordDays} {
 		if days < 0 || days > control.MaxRetentionDays {
 			return badValue(field, "%d: use 1 to %d days, or 0 for never", days, control.MaxRetentionDays)
 		}
@@ -275,8 +283,14 @@ func patch(e record.Event, p control.EventPatch, now time.Time) (record.Event, e
 		}
 		e.End = record.Millis(*p.End)
 	}
+	if p.Donations != nil {
+		e.Donations = *p.Donations
+	}
 	if p.TextDays != nil {
 		e.TextDays = *p.TextDays
+	}
+	if p.AnswerDays != nil {
+		e.AnswerDays = *p.AnswerDays
 	}
 	if p.RecordDays != nil {
 		e.RecordDays = *p.RecordDays
@@ -293,7 +307,7 @@ func patch(e record.Event, p control.EventPatch, now time.Time) (record.Event, e
 		}
 		e.Replicas = *p.Replicas
 	}
-	if p.TextDays != nil || p.RecordDays != nil {
+	if p.TextDays != nil || p.AnswerDays != nil || p.RecordDays != nil {
 		if err := checkRetention(e); err != nil {
 			return e, err
 		}
@@ -304,15 +318,15 @@ func patch(e record.Event, p control.EventPatch, now time.Time) (record.Event, e
 // shorten changes the one thing that can change of a frozen event: less is kept of it, or for less
 // long.
 func shorten(e record.Event, p control.EventPatch) (record.Event, error) {
-	textDays, recordDays := p.TextDays, p.RecordDays
-	p.TextDays, p.RecordDays = nil, nil
-	if p != (control.EventPatch{}) || (textDays == nil && recordDays == nil) {
+	textDays, answerDays, recordDays := p.TextDays, p.AnswerDays, p.RecordDays
+	p.TextDays, p.AnswerDays, p.RecordDays = nil, nil, nil
+	if p != (control.EventPatch{}) || (textDays == nil && answerDays == nil && recordDays == nil) {
 		return e, conflict("event %s is frozen: nothing of it changes any more but its retention, which can become shorter", e.Slug)
 	}
 	for _, d := range []struct {
 		field    string
 		to, days *int
-	}{{"text_days", &e.TextDays, textDays}, {"record_days", &e.RecordDays, recordDays}} {
+	}{{"text_days", &e.TextDays, textDays}, {"answer_days", &e.AnswerDays, answerDays}, {"record_days", &e.RecordDays, recordDays}} {
 		if d.days == nil || *d.days == *d.to {
 			continue
 		}

@@ -587,9 +587,9 @@ func TestRetentionSettings(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(w *world) {
 		w.startMaster("m1")
-		e, err := w.op.CreateEvent(w.ctx, control.NewEvent{Slug: "a", TextDays: 30, RecordDays: 365})
+		e, err := w.op.CreateEvent(w.ctx, control.NewEvent{Slug: "a", Donations: "zevent", TextDays: 30, AnswerDays: 90, RecordDays: 365})
 		w.must(err)
-		if e.TextDays != 30 || e.RecordDays != 365 {
+		if e.TextDays != 30 || e.AnswerDays != 90 || e.RecordDays != 365 || e.Donations != "zevent" {
 			t.Errorf("created %+v", e)
 		}
 		if _, err := w.op.CreateEvent(w.ctx, control.NewEvent{Slug: "b", TextDays: 3651}); err == nil || !strings.Contains(err.Error(), "text_days") {
@@ -599,6 +599,15 @@ func TestRetentionSettings(t *testing.T) {
 			t.Helper()
 			_, err := w.op.UpdateEvent(w.ctx, "a", control.EventPatch{TextDays: text, RecordDays: records})
 			if (err == nil) != (want == "") || (err != nil && !strings.Contains(err.Error(), want)) {
+				t.Errorf("changed: %v, want %q", err, want)
+			}
+		}
+		for want, p := range map[string]control.EventPatch{
+			"answer_days: 366: the records go 365 days after the end, and the answers of charity sources with them": {AnswerDays: new(366)},
+			`donations: " zevent" begins or ends with a space`:                                                      {Donations: new(" zevent")},
+			"answer_days": {AnswerDays: new(3651)},
+		} {
+			if _, err := w.op.UpdateEvent(w.ctx, "a", p); err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("changed: %v, want %q", err, want)
 			}
 		}
@@ -612,6 +621,12 @@ func TestRetentionSettings(t *testing.T) {
 		change("text_days can only become shorter than 10 days", new(11), nil)
 		change("text_days can only become shorter than 10 days", new(0), nil)
 		change("record_days can only become shorter than 400 days", new(5), new(401))
+		if _, err := w.op.UpdateEvent(w.ctx, "a", control.EventPatch{AnswerDays: new(91)}); err == nil || !strings.Contains(err.Error(), "answer_days can only become shorter than 90 days") {
+			t.Errorf("longer: %v", err)
+		}
+		if e, err := w.op.UpdateEvent(w.ctx, "a", control.EventPatch{AnswerDays: new(60)}); err != nil || e.AnswerDays != 60 {
+			t.Errorf("shorter: %+v, %v", e, err)
+		}
 		change("", new(10), new(100))
 		if e, err = w.op.Event(w.ctx, "a"); err != nil || e.TextDays != 10 || e.RecordDays != 100 {
 			t.Errorf("in the end %+v, %v", e, err)
