@@ -1,0 +1,180 @@
+package charity
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/tungstene/tungstene/pkg/record"
+)
+
+// maxTotalPages bounds the pages of one list of totals.
+const maxTotalPages = 50
+
+// totalsState is what a feed of totals knows.
+type totalsState struct {
+	etag, modified string
+	last           *reading // that of the answer which etag and modified are of
+}
+
+// pollTotals samples the running totals for a slot.
+func (p *poller) pollTotals(ctx context.Context, slot, next time.Time) {
+	events := p.events(slot, false)
+	if len(events) == 0 {
+		p.rested(p.plan.totals)
+		return
+	}
+	p.noteEvents(events)
+	for _, f := range p.plan.totals {
+		p.began(f, slot, next)
+		r, ok := p.readTotals(ctx, f, events, slot)
+		if ctx.Err() != nil {
+			return
+		}
+		if !ok {
+			continue
+		}
+		if !next.IsZero() && !p.now().Before(next) {
+			p.metrics.late.WithLabelValues(p.src.Name).Inc()
+			p.log.Warn("totals came too late for their slot: it stays without a sample", "slot", slot)
+			continue
+		}
+		if p.sample(ctx, f, events, slot, r) {
+			p.succeeded(f, slot)
+		}
+	}
+}
+
+func (p *poller) noteEvents(events []*eventView) {
+	slugs := make([]string, len(events))
+	for i, e := range events {
+		slugs[i] = e.Slug
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.status.Events = slugs
+}
+
+// readTotals asks for all pages of a feed of totals, keeps the answers, and reports whether anything in
+// them can be used.
+func (p *poller) readTotals(ctx context.Context, f *feed, events []*eventView, slot time.Time) (*reading, bool) {
+	all := &reading{found: true, whole: true}
+	pos := position{page: f.paging.first}
+	for page := range maxTotalPages {
+		var ask request
+		if page == 0 && f.last != nil && f.paging.by != pagingCursor {
+			ask.etag, ask.modified = f.etag, f.modified
+		}
+		resp, shown := p.ask(ctx, f, pos, ask)
+		switch {
+		case resp.reason == reasonUnmodified && f.last != nil && (ask.etag != "" || ask.modified != ""):
+			return f.last, true
+		case resp.answered:
+		default:
+			return all, page > 0 // as far as it came
+		}
+		r := f.mapping.read(resp.body, p.src.Currency, false)
+		if resp.reason != reasonOK {
+			r.problem("%s", resp.detail)
+		}
+		a := record.Answer{Request: shown, Status: resp.status, Type: resp.kind, Problem: cut(r.summary(), 2000)}
+		if p.keep(ctx, f, events, slot, a, resp.body, true) != nil {
+			return nil, false
+		}
+		if resp.reason != reasonOK && resp.reason != reasonShape {
+			return nil, false
+		}
+		p.set(ConditionShape, f.name, shapeDetail(r.summary(), len(r.rows), len(r.bad)))
+		p.set(ConditionCurrency, f.name, currencyDetail(r.currencies))
+		all.rows = append(all.rows, r.rows...)
+		all.total = r.total
+		if page == 0 && f.paging.by != pagingCursor {
+			f.etag, f.modified, f.last = "", "", nil
+			if r.summary() == "" && (resp.etag != "" || resp.modified != "") {
+				f.etag, f.modified, f.last = resp.etag, resp.modified, all
+			}
+		}
+		if !r.found && r.total == nil {
+			return nil, false
+		}
+		if r.next == "" || r.next == pos.cursor || f.paging.by != pagingCursor {
+			break
+		}
+		pos.cursor = r.next
+	}
+	if f.directory {
+		p.learn(all.rows)
+	}
+	return all, true
+}
+
+// learn notes who the members are that donations name by their id alone.
+func (p *poller) learn(rows []row) {
+	known := make(map[string]member, len(rows))
+	for _, r := range rows {
+		if r.member.id != "" {
+			known[r.member.id] = r.member
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.members = known
+}
+
+// sample emits a sample of every total for every event, and reports whether they were kept.
+func (p *poller) sample(ctx context.Context, f *feed, events []*eventView, slot time.Time, r *reading) bool {
+	labels := map[string]string{}
+	kept := true
+	for _, e := range events {
+		docs := p.amounts(f, e, slot, r, labels)
+		for chunk := range slices.Chunk(docs, emitMost) {
+			if p.emit(ctx, chunk) != nil {
+				kept = false
+				break
+			}
+		}
+		p.metrics.samples.WithLabelValues(p.src.Name).Add(float64(len(docs)))
+	}
+	p.unmatched(f, labels)
+	return kept
+}
+
+// amounts are the samples of an answer. Totals of several members whose channel is the same are added
+// up; of rows of the same member the first counts.
+func (p *poller) amounts(f *feed, e *eventView, slot time.Time, r *reading, unmatched map[string]string) []record.Document {
+	header := record.Header{Event: e.Slug, Time: slot, Received: p.now()}
+	var docs []record.Document
+	if r.total != nil {
+		docs = append(docs, &record.Amount{Header: header, Source: p.src.Name, Money: *r.total})
+	}
+	type place struct{ channel, member string }
+	var (
+		members  = map[string]bool{}
+		channels = map[place]*record.Amount{}
+	)
+	for _, row := range r.rows {
+		key := row.member.key()
+		if members[key] {
+			continue // a page later
+		}
+		members[key] = true
+		channel := p.channel(e, f, row.member)
+		at := place{channel: channel}
+		if channel == "" {
+			at.member = key
+			unmatched[key] = row.member.label()
+		}
+		if doc := channels[at]; doc != nil && doc.Money.Currency == row.money.Currency {
+			doc.Money.Cents += row.money.Cents
+			continue
+		} else if doc != nil {
+			at.member = key // two currencies are two totals
+		}
+		h := header
+		h.Channel = channel
+		doc := &record.Amount{Header: h, Source: p.src.Name, Member: key, Money: row.money}
+		channels[at] = doc
+		docs = append(docs, doc)
+	}
+	return docs
+}
