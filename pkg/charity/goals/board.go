@@ -128,13 +128,17 @@ func (b *Board) SetSingles(channel string, list []Single) {
 // Evaluate says how far goals are. It depends on nothing but the board, the goals and now; of their
 // order it doesn't.
 func (b *Board) Evaluate(goals []record.Goal, now time.Time) Overview {
-	out := Overview{Goals: make([]Status, 0, len(goals)), Next: make(map[string]Status)}
+	list := make([]*record.Goal, 0, len(goals))
 	for i := range goals {
 		if !goals[i].Deleted {
-			out.Goals = append(out.Goals, b.status(&goals[i], now))
+			list = append(list, &goals[i])
 		}
 	}
-	slices.SortFunc(out.Goals, func(x, y Status) int { return order(&x.Goal, &y.Goal) })
+	slices.SortFunc(list, order)
+	out := Overview{Goals: make([]Status, len(list)), Next: make(map[string]Status)}
+	for i, g := range list {
+		b.status(&out.Goals[i], g, now)
+	}
 	next := make(map[string]int)
 	for i := range out.Goals {
 		s := &out.Goals[i]
@@ -173,8 +177,8 @@ func order(x, y *record.Goal) int {
 // Channels are those that something is known of, sorted.
 func (b *Board) Channels() []string { return slices.Sorted(maps.Keys(b.tracks)) }
 
-func (b *Board) status(g *record.Goal, now time.Time) Status {
-	s := Status{Goal: *g, ETA: Estimate{Certainty: Unsure}}
+func (b *Board) status(s *Status, g *record.Goal, now time.Time) {
+	s.Goal, s.ETA.Certainty = *g, Unsure
 	s.Goal.History = nil
 	channel := g.Channel
 	if g.Category == record.GoalGlobal {
@@ -182,28 +186,27 @@ func (b *Board) status(g *record.Goal, now time.Time) Status {
 	}
 	if g.Category == record.GoalIncentive {
 		s.Known = true
-		return s
+		return
 	}
 	t := b.tracks[channel]
 	amount := g.Money.Cents
-	if t == nil || amount <= 0 || b.cfg.Currency != "" && g.Money.Currency != b.cfg.Currency {
-		return s
+	if t == nil || amount <= 0 && g.Category != record.GoalLargest || b.cfg.Currency != "" && g.Money.Currency != b.cfg.Currency {
+		return
 	}
 	switch g.Category {
 	case record.GoalDonation, record.GoalGlobal:
 		if len(t.points) > 0 {
-			b.byTotal(&s, t, amount, now)
+			b.byTotal(s, t, amount, now)
 		}
 	case record.GoalRecurrent:
 		if len(t.points) > 0 {
-			b.again(&s, t, amount, now)
+			b.again(s, t, amount, now)
 		}
 	case record.GoalEqual, record.GoalMoreThan, record.GoalLargest:
 		if t.singles != nil {
-			b.bySingle(&s, t.singles, amount, now)
+			b.bySingle(s, t.singles, amount, now)
 		}
 	}
-	return s
 }
 
 // byTotal is a goal that falls once.
@@ -247,7 +250,7 @@ func (b *Board) bySingle(s *Status, of *singles, amount int64, now time.Time) {
 	}
 	s.Missing = max(amount-s.Current, 0)
 	s.Progress = permille(s.Current, amount)
-	if s.Missing > 0 {
+	if s.Missing > 0 || len(of.peaks) == 0 {
 		return
 	}
 	first, _ := slices.BinarySearchFunc(of.peaks, amount, func(x Single, n int64) int { return cmp.Compare(x.Cents, n) })

@@ -49,7 +49,8 @@ type Status struct {
 // The certainties of an Estimate.
 const (
 	// Likely: at least four fifths of the window are known, the speed was steady in it (the upper quartile
-	// at most four times the lower), and the time lies within four windows.
+	// at most four times the lower), and the time lies within four windows. On a week of AGDQ 2020 two
+	// thirds of such times took between half and twice as long as told.
 	Likely = "likely"
 	// Possible: there is a speed, but it varied much or parts of the window are not known.
 	Possible = "possible"
