@@ -239,12 +239,23 @@ func (c *charity) begin(at time.Time) {
 	c.begun, c.start, c.turn = true, at, at
 }
 
-// end makes what is due until a moment, and nothing after it, and writes the ledger out.
-func (c *charity) end(at time.Time) error {
+// end makes what is due until now, or in a replay until its end, and nothing after it.
+func (c *charity) end() {
+	at := c.sim.cfg.Clock.Now()
+	if r := c.sim.cfg.Replay; r != nil && at.After(r.From.Add(r.For)) {
+		at = r.From.Add(r.For)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.advance(at)
 	c.ended = true
+}
+
+// flush makes what is due, and writes the ledger out.
+func (c *charity) flush() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now()
 	return c.ledger.flush()
 }
 

@@ -632,3 +632,33 @@ func TestReadDonations(t *testing.T) {
 		t.Errorf("%d lines", n)
 	}
 }
+
+// wrote tells of the first write.
+type wrote chan struct{}
+
+func (w wrote) Write(b []byte) (int, error) {
+	select {
+	case w <- struct{}{}:
+	default:
+	}
+	return len(b), nil
+}
+
+// The ledger is written as it goes, and giving goes on.
+func TestLedgerOfDonationsGrows(t *testing.T) {
+	t.Parallel()
+	clk, ledger := &giversClock{now: eventStart}, make(wrote, 1)
+	s := start(t, sim.Config{Channels: 3, Clock: clk, Charity: sim.Charity{Rate: 5, Ledger: ledger}})
+	s.Begin()
+	clk.pass(time.Minute)
+	select {
+	case <-ledger:
+	case <-time.After(patience):
+		t.Fatal("nothing is written")
+	}
+	before := s.Raised()
+	clk.pass(time.Minute)
+	if now := s.Raised(); now.Donations <= before.Donations || before.Donations == 0 {
+		t.Errorf("%d donations, then %d", before.Donations, now.Donations)
+	}
+}

@@ -214,10 +214,11 @@ func (s *Sim) closeConnections() {
 // traffic waits for Begin, plays until the end, and leaves everything delivered and flushed.
 func (s *Sim) traffic(ctx context.Context) {
 	defer close(s.done)
+	defer s.flush()
+	defer s.charity.end()
 	select {
 	case <-s.begin:
 	case <-s.end:
-		s.flush()
 		return
 	case <-ctx.Done():
 		return
@@ -243,16 +244,11 @@ func (s *Sim) traffic(ctx context.Context) {
 	if err := s.drain(context.WithoutCancel(ctx)); err != nil {
 		s.log.Warn("the traffic ended before all was written", "err", err)
 	}
-	s.flush()
 }
 
 // flush writes the ledgers out. The first error is logged, and told by End and Run.
 func (s *Sim) flush() {
-	at := s.cfg.Clock.Now()
-	if r := s.cfg.Replay; r != nil && at.After(r.From.Add(r.For)) {
-		at = r.From.Add(r.For)
-	}
-	err := errors.Join(s.ledger.flush(), s.charity.end(at))
+	err := errors.Join(s.ledger.flush(), s.charity.flush())
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil && s.err == nil {
