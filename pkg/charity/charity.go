@@ -55,7 +55,7 @@ type Config struct {
 	Clock clock.Clock
 	// Emit takes the documents of one answer or a part of them, and returns when they are kept. On an
 	// error they are emitted again with a later answer; ids are made of facts, so that is safe when some
-	// were kept. At most 2,000 documents a call, of one event, and calls of different sources may overlap.
+	// were kept. At most 1,000 documents a call, or one of up to 4 MiB, of one event, and calls of different sources may overlap.
 	// Required.
 	Emit func(ctx context.Context, docs []record.Document) error
 	// Events are the events that are polled for now. Asked at every slot; it must return quickly. An
@@ -77,8 +77,9 @@ type SourceStatus struct {
 	Kind   SourceKind
 	// Events are the slugs of the events that it is polled for now, sorted.
 	Events []string
-	// LastSlot is the slot that was polled last, LastSuccess the last one that was answered usably, by
-	// the event's clock; zero before the first.
+	// LastSlot is the slot up to which it was polled, answered or not: of totals and donations the earlier.
+	// LastSuccess is the last slot of either that was answered usably. Both are by the event's clock; zero
+	// before the first.
 	LastSlot, LastSuccess time.Time
 	// CompleteUntil is up to when the single donations are known to be all there are, of the event that
 	// is furthest behind; zero where they are not, and of a source that has only totals.

@@ -54,7 +54,8 @@ type poller struct {
 	mu         sync.Mutex
 	conditions map[conditionKey]control.Condition
 	status     SourceStatus
-	limited    time.Time // until when the source wants to be left alone, by the machine's clock
+	slots      []time.Time // the last that was polled, by loop
+	limited    time.Time   // until when the source wants to be left alone, by the machine's clock
 	members    map[string]member
 	health     map[*feed]*health
 
@@ -107,17 +108,28 @@ func (p *poller) now() time.Time { return p.cfg.Clock.Now().UTC() }
 // run polls until ctx ends.
 func (p *poller) run(ctx context.Context) {
 	var wg sync.WaitGroup
+	type polling struct {
+		by   cron.Schedule
+		poll func(ctx context.Context, slot, next time.Time)
+	}
+	var loops []polling
 	if len(p.plan.totals) > 0 {
-		wg.Go(func() { p.loop(ctx, p.plan.totalsBy, p.pollTotals) })
+		loops = append(loops, polling{p.plan.totalsBy, p.pollTotals})
 	}
 	if len(p.plan.donations) > 0 {
-		wg.Go(func() { p.loop(ctx, p.plan.donationsBy, p.pollDonations) })
+		loops = append(loops, polling{p.plan.donationsBy, p.pollDonations})
+	}
+	p.mu.Lock()
+	p.slots = make([]time.Time, len(loops))
+	p.mu.Unlock()
+	for n, l := range loops {
+		wg.Go(func() { p.loop(ctx, n, l.by, l.poll) })
 	}
 	wg.Wait()
 }
 
-// loop calls poll at each slot. Slots that have passed meanwhile are left out.
-func (p *poller) loop(ctx context.Context, schedule cron.Schedule, poll func(ctx context.Context, slot, next time.Time)) {
+// loop calls poll at each slot. Slots that have passed meanwhile are left out. It is the nth loop.
+func (p *poller) loop(ctx context.Context, n int, schedule cron.Schedule, poll func(ctx context.Context, slot, next time.Time)) {
 	slot := schedule.Next(p.now())
 	for !slot.IsZero() {
 		if p.cfg.Clock.Until(ctx, slot) != nil {
@@ -131,6 +143,10 @@ func (p *poller) loop(ctx context.Context, schedule cron.Schedule, poll func(ctx
 		if ctx.Err() != nil {
 			return
 		}
+		p.mu.Lock()
+		p.slots[n] = slot
+		p.status.LastSlot = slices.MinFunc(p.slots, time.Time.Compare)
+		p.mu.Unlock()
 		slot = next
 	}
 }
@@ -366,7 +382,6 @@ func (p *poller) began(f *feed, slot, next time.Time) {
 		h.since = slot
 	}
 	h.interval = next.Sub(slot)
-	p.status.LastSlot = slot
 }
 
 // succeeded notes that a feed was answered usably.

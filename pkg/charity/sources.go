@@ -259,8 +259,16 @@ func (d *sourcesDecoder) source(n *fieldNode) (Source, bool) {
 	default:
 		return s, false // which keys there are is not known
 	}
+	if !d.polled(s.totals) && !d.polled(s.donations) && (m.has("totals") || m.has("donations")) {
+		m.fieldNode.bad("nothing of it is polled: let totals or donations have a schedule")
+	}
 	m.rest()
 	return s, true
+}
+
+// polled reports whether a section has a schedule, or one that was told to be wrong.
+func (d *sourcesDecoder) polled(s *section) bool {
+	return s != nil && (s.schedule != nil || len(d.errs) > 0)
 }
 
 func isHeader(s string) bool {

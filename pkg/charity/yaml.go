@@ -339,21 +339,9 @@ func (m *fieldMap) url(name, otherwise string) string {
 	return s
 }
 
-// schedules reads a section that has nothing but a schedule.
+// schedules reads when something is polled, of a source whose answers are known.
 func (m *fieldMap) schedules(name, otherwise string) *section {
-	s := &section{}
-	s.schedule, _ = parseSchedule(otherwise) // it is one of ours
-	n := m.take(name)
-	if n == nil {
-		return s
-	}
-	x := n.mapping()
-	if x == nil {
-		return s
-	}
-	s.schedule = x.schedule("schedule", otherwise)
-	x.rest()
-	return s
+	return &section{schedule: m.schedule(name, otherwise)}
 }
 
 func (m *fieldMap) schedule(name, otherwise string) cron.Schedule {
