@@ -17,6 +17,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.uber.org/goleak"
 
+	"github.com/tungstene/tungstene/pkg/record"
 	"github.com/tungstene/tungstene/pkg/store"
 	"github.com/tungstene/tungstene/pkg/store/local"
 	"github.com/tungstene/tungstene/pkg/store/storetest"
@@ -243,7 +244,7 @@ func database(t *testing.T, path string, sqls ...string) {
 	}
 }
 
-// older makes a file with a record as the version before this one left it: of schema 1.
+// older makes a file with a record as the version before this one left it: of schema 2.
 func older(t *testing.T, path string) {
 	t.Helper()
 	s, err := local.Open(path, local.Options{})
@@ -254,11 +255,25 @@ func older(t *testing.T, path string) {
 	if err := errors.Join(err, s.Close()); err != nil {
 		t.Fatal(err)
 	}
+	database(t, path, "DROP TABLE corrections", "DROP TABLE goals", "DROP INDEX records_by_event_kind_time", "PRAGMA user_version = 2")
+}
+
+// oldest makes one of schema 1.
+func oldest(t *testing.T, path string) {
+	t.Helper()
+	older(t, path)
 	database(t, path, "DROP TABLE letters", "DROP TABLE tombstones", "DROP TABLE manifests", "DROP TABLE drains",
 		"PRAGMA user_version = 1")
 }
 
 func TestUpgrade(t *testing.T) {
+	for name, older := range map[string]func(*testing.T, string){"from 1": oldest, "from 2": older} {
+		t.Run(name, func(t *testing.T) { upgrade(t, older) })
+	}
+}
+
+func upgrade(t *testing.T, older func(*testing.T, string)) {
+	t.Helper()
 	path := file(t)
 	older(t, path)
 	for range 2 { // the second time it is up to date
@@ -273,6 +288,9 @@ func TestUpgrade(t *testing.T) {
 			if _, err := s.Count(t.Context(), store.Query{Collection: c, Event: "e1"}); err != nil {
 				t.Errorf("%s: %v", c, err)
 			}
+		}
+		if _, err := s.Count(t.Context(), store.Query{Collection: store.Records, Event: "e1", Kind: record.KindDonation}); err != nil {
+			t.Errorf("donations: %v", err)
 		}
 		if err := s.Close(); err != nil {
 			t.Fatal(err)

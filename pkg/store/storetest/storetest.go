@@ -39,6 +39,7 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"InsertConcurrently", insertConcurrently},
 		{"InsertCancelled", insertCancelled},
 		{"FindOrder", findOrder},
+		{"FindKinds", findKinds},
 		{"FindManyOfOneTime", findManyOfOneTime},
 		{"FindFilters", findFilters},
 		{"FindRangeIsHalfOpen", findRangeIsHalfOpen},
@@ -373,6 +374,65 @@ func findOrder(t *testing.T, s store.Store) {
 	for n := 1; n <= len(records); n++ {
 		q.Limit = n
 		same(t, fmt.Sprint("descending, limit ", n), find(t, s, q), ids(records)[:n])
+	}
+}
+
+// findKinds asks for one kind of all channels: by an index where it is a rare one.
+func findKinds(t *testing.T, s store.Store) {
+	var notices, donations []record.Record
+	for i := range 40 {
+		at := base.Add(time.Duration(i*i%17) * time.Second)
+		h := record.Header{Event: "e1", Channel: []string{"1", "2", ""}[i%3], Time: at, Received: at}
+		d, err := record.Encode(&record.Donation{
+			Header: h, Source: "s", Donation: strconv.Itoa(i), Money: record.Money{Cents: int64(i), Currency: "EUR"},
+		})
+		must(t, err)
+		n, err := record.Encode(&record.Notice{Header: h, NoticeID: strconv.Itoa(i), Type: "sub"})
+		must(t, err)
+		donations, notices = append(donations, d), append(notices, n)
+	}
+	messages := Messages(t, "e1", 0, 20, 2)
+	insert(t, s, slices.Concat(messages, notices, donations, Messages(t, "e2", 0, 5, 1))...)
+	for kind, want := range map[record.Kind][]record.Record{
+		record.KindDonation: donations, record.KindNotice: notices, record.KindMessage: messages, record.KindAnswer: nil,
+	} {
+		slices.SortFunc(want, func(a, b record.Record) int {
+			if c := a.Time.Compare(b.Time); c != 0 {
+				return c
+			}
+			return strings.Compare(a.ID, b.ID)
+		})
+		q := store.Query{Collection: store.Records, Event: "e1", Kind: kind}
+		same(t, string(kind), find(t, s, q), ids(want))
+		within := slices.DeleteFunc(slices.Clone(want), func(r record.Record) bool {
+			return r.Time.Before(base.Add(2*time.Second)) || !r.Time.Before(base.Add(9*time.Second))
+		})
+		q.From, q.To = base.Add(2*time.Second), base.Add(9*time.Second)
+		same(t, string(kind)+" in a span", find(t, s, q), ids(within))
+		if n := countOf(t, s, q); n != len(within) {
+			t.Errorf("%s: %d are counted, want %d", kind, n, len(within))
+		}
+		q.Descending = true
+		slices.Reverse(within)
+		same(t, string(kind)+" in a span, descending", find(t, s, q), ids(within))
+		if len(within) > 3 {
+			q.Limit = 3
+			same(t, string(kind)+" in a span, limited", find(t, s, q), ids(within[:3]))
+			q.Limit = 0
+		}
+		q.Channel = "2"
+		for _, id := range find(t, s, q) {
+			if !slices.Contains(ids(within), id) {
+				t.Errorf("%s of a channel: %s is none", kind, id)
+			}
+		}
+	}
+	n, err := s.Delete(t.Context(), store.Query{Collection: store.Records, Event: "e1", Kind: record.KindDonation, To: base.Add(5 * time.Second)})
+	must(t, err)
+	left := slices.DeleteFunc(donations, func(r record.Record) bool { return r.Time.Before(base.Add(5 * time.Second)) })
+	same(t, "what a delete left", find(t, s, store.Query{Collection: store.Records, Event: "e1", Kind: record.KindDonation}), ids(left))
+	if n != 40-len(left) {
+		t.Errorf("%d deleted, %d left of 40", n, len(left))
 	}
 }
 
