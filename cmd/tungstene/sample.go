@@ -51,7 +51,7 @@ func (c *sampleCmd) Run(ctx context.Context, env app.Env) (err error) {
 			return fmt.Errorf("make the data folder: %w; name another with --data", err)
 		}
 	}
-	s, err := app.OpenStore(ctx, cfg, false)
+	s, err := app.OpenStoreToFill(ctx, cfg)
 	if err != nil {
 		return c.Locate(err)
 	}
@@ -62,7 +62,7 @@ func (c *sampleCmd) Run(ctx context.Context, env app.Env) (err error) {
 		if p.Minutes > 0 {
 			left = time.Since(began) / time.Duration(p.Minutes) * time.Duration(p.All-p.Minutes)
 		}
-		told.tell("%3d %%, %d records, %s left", 100*p.Minutes/p.All, p.Records, left.Round(time.Second))
+		told.tell("%d %%, %d records, %s left", 100*p.Minutes/p.All, p.Records, left.Round(time.Second))
 	})
 	switch {
 	case errors.Is(err, sample.ErrExists):

@@ -108,6 +108,18 @@ func OpenStore(ctx context.Context, cfg Config, readOnly bool) (store.Store, err
 	return openStore(ctx, cfg, readOnly, slog.Default())
 }
 
+// fillCache is the memory for page caches where millions of documents are written in one go: their keys
+// are in no order, and without it every other one costs a read and a write of a page.
+const fillCache = 512 << 20
+
+// OpenStoreToFill is OpenStore for whoever writes millions of documents and then closes it.
+func OpenStoreToFill(ctx context.Context, cfg Config) (store.Store, error) {
+	if cfg.Store.Kind == kindLocal {
+		return storelocal.Open(StorePath(cfg.Data), storelocal.Options{CacheBytes: fillCache})
+	}
+	return OpenStore(ctx, cfg, false)
+}
+
 func openStore(ctx context.Context, cfg Config, readOnly bool, logger *slog.Logger) (store.Store, error) {
 	if cfg.Store.Kind == kindLocal {
 		return storelocal.Open(StorePath(cfg.Data), storelocal.Options{ReadOnly: readOnly})

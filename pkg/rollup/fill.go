@@ -13,13 +13,42 @@ import (
 // Filler writes the statistics of an event whose records were not collected but made, without reading
 // them back: the same documents that the leading rollup writes when it closes the event's minutes. The
 // event must not be counted by anyone else meanwhile: keep it a draft until Close has returned.
-type Filler struct{ c *closer }
+type Filler struct {
+	c       *closer
+	minutes *buffer
+}
+
+// bufferDocs is how many minute documents are written together.
+const bufferDocs = 8000
+
+// buffer is a store that gathers minute documents. Nobody else writes them, so that no fence is needed.
+type buffer struct {
+	store.Store
+	docs []store.Doc
+}
+
+func (b *buffer) PutFenced(ctx context.Context, c store.Collection, epoch int64, docs []store.Doc) error {
+	if c != store.Minutes {
+		return b.Store.PutFenced(ctx, c, epoch, docs)
+	}
+	if b.docs = append(b.docs, docs...); len(b.docs) < bufferDocs {
+		return nil
+	}
+	return b.flush(ctx)
+}
+
+func (b *buffer) flush(ctx context.Context) error {
+	docs := b.docs
+	b.docs = nil
+	return b.Put(ctx, store.Minutes, docs)
+}
 
 // NewFiller is for an event of which nothing is stored yet. The documents are of the epoch 1, and counted
 // says of when they are.
 func NewFiller(s store.Store, e record.Event, counted time.Time) *Filler {
-	return &Filler{c: &closer{
-		store: s, epoch: 1, event: e, now: func() time.Time { return counted }, log: slog.New(slog.DiscardHandler),
+	b := &buffer{Store: s}
+	return &Filler{minutes: b, c: &closer{
+		store: b, epoch: 1, event: e, now: func() time.Time { return counted }, log: slog.New(slog.DiscardHandler),
 		progress: record.Progress{ID: e.Slug, Start: e.Start, End: e.End}, early: map[string]int64{},
 		hour: map[string]*sum{}, base: map[string]*sum{}, built: map[int64]struct{}{},
 	}}
@@ -35,11 +64,14 @@ func (f *Filler) Minute(ctx context.Context, minute time.Time, docs []record.Sta
 	return nil
 }
 
-// Close writes the last hour, the totals and the progress: the event is closed to its end.
+// Close writes what is left of the minutes, the last hour, the totals and the progress: the event is closed to its end.
 func (f *Filler) Close(ctx context.Context) error {
 	c := f.c
 	last := record.Minute(c.end().Add(-time.Millisecond))
-	err := c.turn(ctx, last)
+	err := f.minutes.flush(ctx)
+	if err == nil {
+		err = c.turn(ctx, last)
+	}
 	if err == nil {
 		c.progress.ClosedThrough = last
 		err = c.sumUp(ctx, nil)

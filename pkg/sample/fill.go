@@ -15,7 +15,7 @@ import (
 )
 
 // insertAtOnce is about how many records are written in one call.
-const insertAtOnce = 4000
+const insertAtOnce = 20_000
 
 // minutesAhead is how many minutes are made before they are written: the bound of what is in memory.
 const minutesAhead = 4

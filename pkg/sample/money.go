@@ -46,6 +46,7 @@ type goal struct {
 type mirror struct {
 	of, shows *channel
 	from, to  int // minutes
+	last      int64
 }
 
 // reset: from a minute on the source counts a channel anew from zero.
@@ -83,15 +84,14 @@ func (m *money) plan(w *world) {
 	m.cents, m.count = shares(weights, w.cfg.Cents), shares(weights, w.cfg.Donations)
 	m.donors = 10 + int(w.cfg.Donations/3)
 
-	pick := func(i int) *channel { return w.channels[min(i, len(w.channels)-1)] }
+	// The one that is shown twice has the most, and a middling one shows it.
+	rank := slices.Clone(w.channels)
+	slices.SortStableFunc(rank, func(a, b *channel) int { return cmp.Compare(b.size*b.generous, a.size*a.generous) })
 	m.mirror = mirror{
-		of: pick(7), shows: pick(min(2, len(w.channels)-2)),
+		of: rank[min(20, len(rank)-1)], shows: rank[0],
 		from: slotOf(w.part(0.3)), to: slotOf(w.part(0.3) + max(8, min(40, w.minutes/10))),
 	}
-	m.reset = reset{of: pick(4), from: slotOf(w.part(0.55))}
-	if m.reset.of == m.mirror.of {
-		m.reset.of = pick(0)
-	}
+	m.reset = reset{of: rank[min(4, len(rank)-2)], from: slotOf(w.part(0.55))}
 
 	total := 0.0
 	for _, c := range w.channels {
@@ -250,6 +250,14 @@ func (m *money) sample(w *world, n int) {
 	}
 	if f := w.faults.amounts; slot >= f.from && slot < f.to {
 		return
+	}
+	if r := &m.mirror; n >= r.from && n <= r.to {
+		if n == r.to && r.of.funds.total >= r.last {
+			r.to += amountMinutes // a way back that leads up could not be told from counting on
+		}
+		if n < r.to {
+			r.last = r.shows.funds.total
+		}
 	}
 	amount := func(c *channel, member string, cents int64) {
 		d := &record.Amount{Source: Totals, Member: member, Money: record.Money{Cents: cents, Currency: Currency}}
