@@ -18,6 +18,8 @@ type Data struct {
 	Hours   statistics.Curve
 	// Streamers are those who have anything in the event, by login.
 	Streamers []*Streamer
+	// Pictured are those of them whose pictures are wanted.
+	Pictured []*Streamer
 	// Boards are by what they are of.
 	Boards map[string]statistics.Board
 	Race   statistics.Race

@@ -70,12 +70,11 @@ func (c Canvas) Bars(v Bars) string {
 			y = min(y, f.y+f.height-2) // something is never nothing
 		}
 		h := f.y + f.height - y
-		fill := v.Colour
-		switch {
-		case i != best && v.Label != nil:
-			fill += "b8"
+		opacity := 1.0
+		if i != best && v.Label != nil {
+			opacity = 0.7
 		}
-		p.rect(left+gap, y, right-left-2*gap, h, 2, fill)
+		p.veil(left+gap, y, right-left-2*gap, h, 2, v.Colour, opacity)
 		if b.Partial && h > 2 {
 			c.stripes(p, left+gap, y, right-left-2*gap, h)
 		}

@@ -41,6 +41,15 @@ func (c Canvas) withDefaults() Canvas {
 	return c
 }
 
+// LabelWidth is the width of a label.
+func (c Canvas) LabelWidth(label string) float64 {
+	c = c.withDefaults()
+	return c.width(label)
+}
+
+// LabelSize is the size of labels.
+func (c Canvas) LabelSize() float64 { return c.withDefaults().Text }
+
 // The weights of labels.
 const (
 	regular = 400
@@ -131,15 +140,21 @@ func (p *pen) tag(name string, attributes []string, end string) {
 
 func (p *pen) close(name string) { p.b.WriteString("</" + name + ">") }
 
-func (p *pen) rect(x, y, w, h, r float64, fill string) {
+func (p *pen) rect(x, y, w, h, r float64, fill string) { p.veil(x, y, w, h, r, fill, 1) }
+
+// veil is a rectangle that lets what is behind it through.
+func (p *pen) veil(x, y, w, h, r float64, fill string, opacity float64) {
 	if w <= 0 || h <= 0 {
 		return
 	}
-	radius := ""
+	radius, through := "", ""
 	if r > 0 {
 		radius = num(min(r, w/2, h/2))
 	}
-	p.el("rect", "x", num(x), "y", num(y), "width", num(w), "height", num(h), "rx", radius, "fill", fill)
+	if opacity < 1 {
+		through = num(opacity)
+	}
+	p.el("rect", "x", num(x), "y", num(y), "width", num(w), "height", num(h), "rx", radius, "fill", fill, "fill-opacity", through)
 }
 
 // rule draws a line of one pixel between whole pixels.

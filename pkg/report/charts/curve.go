@@ -19,8 +19,10 @@ type Series struct {
 	// Every is how long a point holds; where the next one comes later, a gap begins. Zero: a point holds
 	// until the next one, the last one until the end of the span.
 	Every time.Duration
-	// Colour is that of the line, Area that under it. Default: the theme's accent, no area.
-	Colour, Area string
+	// Colour is that of the line and, thinner, of the area under it. Default: the theme's accent.
+	Colour string
+	// Line says that there is no area.
+	Line bool
 }
 
 // The kinds of a Marker.
@@ -244,7 +246,7 @@ func (c Canvas) gaps(p *pen, cols []column, f plot, _ Span) {
 
 // hatch fills a rectangle with slanted lines.
 func (c Canvas) hatch(p *pen, x, y, w, h float64) {
-	p.rect(x, y, w, h, 0, c.Theme.Line+"55")
+	p.veil(x, y, w, h, 0, c.Theme.Line, 0.35)
 	if w < 6 {
 		return
 	}
@@ -315,8 +317,8 @@ func (c Canvas) series(p *pen, s Series, cols []column, f plot, steps bool) {
 	if lines.Len() == 0 {
 		return
 	}
-	if s.Area != "" {
-		p.el("path", "d", areas.String(), "fill", s.Area)
+	if !s.Line {
+		p.el("path", "d", areas.String(), "fill", colour, "fill-opacity", "0.2")
 	}
 	p.el("path", "d", lines.String(), "fill", "none", "stroke", colour, "stroke-width", "2.5", "stroke-linejoin", "round", "stroke-linecap", "round")
 }
