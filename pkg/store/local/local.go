@@ -152,7 +152,10 @@ func (s *Store) dsn(opts Options, cache int, pragmas ...string) string {
 }
 
 func (s *Store) open(opts Options) error {
-	var err error
+	err := registered()
+	if err != nil {
+		return err
+	}
 	// Half of the memory is the writer's: its indexes are what a cache helps most.
 	readCache := opts.CacheBytes / 2 / max(opts.Readers, 1)
 	if s.read, err = sql.Open("sqlite", s.dsn(opts, readCache, "query_only(1)")); err != nil {
