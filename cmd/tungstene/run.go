@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -30,6 +31,7 @@ type demoCmd struct {
 	Data       string        `help:"Folder to keep the data in. Default: a temporary one, removed at the end." placeholder:"DIR"`
 	Duplicate  float64       `default:"0.001"          help:"Share of messages that the simulator sends twice, as Twitch may."`
 	Disorder   float64       `default:"0.001"          help:"Share of messages that it sends late, behind others."`
+	Donations  float64       `default:"5"              help:"Donations a second, over all channels, in bursts where a goal falls; 0 for none. A recording brings its own."`
 	Open       bool          `help:"Open the page in a browser, where there is one."`
 	JSON       bool          `help:"Print the result as one JSON object, on the last line."`
 	Verbose    bool          `help:"Log what the roles do." short:"v"`
@@ -58,6 +60,8 @@ func (c *demoCmd) Run(ctx context.Context, env app.Env) error {
 		return app.Usage("--for %s at --speed %g is less than a recorded minute", c.For, c.Speed)
 	case c.Duplicate < 0 || c.Duplicate > 1 || c.Disorder < 0 || c.Disorder > 1:
 		return app.Usage("--duplicate and --disorder are shares: use 0 to 1")
+	case c.Donations < 0 || c.Donations > maxDonations:
+		return app.Usage("--donations %g: use 0 to %d", c.Donations, maxDonations)
 	}
 	level := "warn"
 	if c.Verbose {
@@ -84,7 +88,7 @@ func (c *demoCmd) Run(ctx context.Context, env app.Env) error {
 	res, err := app.Demo(all, ctx, app.DemoOptions{
 		Channels: c.Channels, Rate: c.Rate, For: c.For, Collectors: c.Collectors, Replicas: c.Replicas,
 		Replay: c.Replay, Speed: c.Speed, From: c.From, Listen: c.Listen, Data: c.Data, Version: env.Version,
-		Duplicate: c.Duplicate, Disorder: c.Disorder, Logger: logger,
+		Duplicate: c.Duplicate, Disorder: c.Disorder, Donations: cmp.Or(c.Donations, -1), Logger: logger,
 		Running: func(url string) {
 			fmt.Fprintf(env.Stderr, "status page: %s\n", url)
 			if c.For == 0 && c.Replay == "" {
@@ -105,8 +109,17 @@ func (c *demoCmd) Run(ctx context.Context, env app.Env) error {
 	} else {
 		printResult(env.Stdout, res.Result)
 		if res.Recording != nil {
-			fmt.Fprintf(env.Stdout, "recorded minutes   %d compared, %d differ\n", res.Compared, res.Differing)
+			fmt.Fprintf(env.Stdout, "recorded minutes   %d compared, %d differ\n", res.Recording.Compared, res.Recording.Differing)
 			printExamples(env.Stdout, res.Recording.Examples)
+		}
+		if res.Gifts != nil {
+			printDonations(env.Stdout, res.Gifts.Donations)
+			fmt.Fprintf(env.Stdout, "event's total      %s stored, %s shown at the end\n",
+				cents(res.TotalCents), cents(res.ShownCents))
+		}
+		if t := res.RecordedTotals; t != nil {
+			fmt.Fprintf(env.Stdout, "recorded totals    %d compared, %d differ; the last is %s\n", t.Compared, t.Differing, cents(t.LastCents))
+			printExamples(env.Stdout, t.Examples)
 		}
 		if res.MemoryBytes > 0 {
 			fmt.Fprintf(env.Stdout, "memory             %d MB at the most, simulator included\n", res.MemoryBytes>>20)
@@ -152,6 +165,25 @@ collectors         %d
 	printExamples(w, r.Examples)
 }
 
+// maxDonations is the most donations a second that the simulator is asked for.
+const maxDonations = 1000
+
+func printDonations(w io.Writer, d verify.Donations) {
+	verdict := "all stored and counted once"
+	if !d.OK() {
+		verdict = "NOT what was given"
+	}
+	fmt.Fprintf(w, "donations          %d of %s: %s\n"+
+		"  stored           %d; lost %d, wrong %d, unexpected %d\n"+
+		"  counted          %d of %s in closed minutes; %d documents differ, %d minutes still open\n",
+		d.Donations, cents(d.RaisedCents), verdict, d.Stored, d.Lost, d.Wrong, d.Unexpected,
+		d.Counted, cents(d.CountedCents), d.MinutesDiffering, d.MinutesOpen)
+	printExamples(w, d.Examples)
+}
+
+// cents writes an amount without its currency.
+func cents(n int64) string { return fmt.Sprintf("%d.%02d", n/100, n%100) }
+
 func printExamples(w io.Writer, examples []string) {
 	for _, e := range examples {
 		fmt.Fprintf(w, "  - %s\n", e)
@@ -188,13 +220,15 @@ type simCmd struct {
 	From       time.Time     `help:"Recorded minute to begin at. Default: the first."      placeholder:"TIME"`
 	For        time.Duration `help:"How long messages are sent. Default: until it is stopped, or the recording ends."`
 	Ledger     string        `help:"File that gets a JSON line for each message sent to someone who had joined." placeholder:"FILE"`
+	Donations  float64       `default:"5"              help:"Donations a second, over all channels; 0 for none. A recording brings its own."`
+	Given      string        `help:"File that gets a JSON line for each donation made." placeholder:"FILE" name:"donations-ledger"`
 	Joins      int           `default:"20"             help:"JOINs of an account within 10 s, as Twitch allows; --joins=-1 for no limit."`
 	Duplicate  float64       `help:"Share of messages sent twice."`
 	Disorder   float64       `help:"Share of messages sent late, behind others."`
 }
 
 func (simCmd) Help() string {
-	return `Serves Twitch's IRC and Helix on loopback. The model's traffic begins at once, a recording when someone has joined its channel. SIGTERM or Ctrl-C ends the traffic, delivers what was sent, and flushes the ledger. GET /sim/status tells what is going on, POST /sim/fault breaks things.
+	return `Serves Twitch's IRC and Helix on loopback, and beside Helix charity sources that all tell the same donations: /api/ as ZEvent, /api/v1/teams/sim as Streamlabs Charity, /helix/charity as Twitch, /api/public as Tiltify, /events as the list of donation goals. The model's traffic begins at once, a recording when someone has joined its channel. SIGTERM or Ctrl-C ends the traffic, delivers what was sent, and flushes the ledger. GET /sim/status tells what is going on, POST /sim/fault breaks things.
 
 Example:
   tungstene sim --listen-irc 127.0.0.1:6667 --listen-http 127.0.0.1:6680 --ledger ledger.jsonl`
@@ -212,6 +246,8 @@ func (c *simCmd) Run(ctx context.Context, env app.Env) (err error) {
 		return app.Usage("--joins %d: use a number above 0, or --joins=-1 for no limit", c.Joins)
 	case c.Duplicate < 0 || c.Duplicate > 1 || c.Disorder < 0 || c.Disorder > 1:
 		return app.Usage("--duplicate and --disorder are shares: use 0 to 1")
+	case c.Donations < 0 || c.Donations > maxDonations:
+		return app.Usage("--donations %g: use 0 to %d", c.Donations, maxDonations)
 	}
 	logger, err := app.NewLogger(env.Stderr, app.LogConfig{Level: "info", Format: "text"})
 	if err != nil {
@@ -220,29 +256,33 @@ func (c *simCmd) Run(ctx context.Context, env app.Env) (err error) {
 	return app.Simulate(ctx, app.SimOptions{
 		Config: sim.Config{
 			IRCListen: c.ListenIRC, HTTPListen: c.ListenHTTP, Channels: c.Channels, Rate: c.Rate, Seed: c.Seed,
-			Limits: sim.Limits{Joins: c.Joins},
-			Faults: sim.Faults{Duplicate: c.Duplicate, Disorder: c.Disorder},
-			Logger: logger,
+			Limits:  sim.Limits{Joins: c.Joins},
+			Faults:  sim.Faults{Duplicate: c.Duplicate, Disorder: c.Disorder},
+			Charity: sim.Charity{Rate: cmp.Or(c.Donations, -1)},
+			Logger:  logger,
 		},
-		Replay: c.Replay, Speed: c.Speed, From: c.From, For: c.For, Ledger: c.Ledger,
+		Replay: c.Replay, Speed: c.Speed, From: c.From, For: c.For, Ledger: c.Ledger, Donations: c.Given,
 		Listening: func(s *sim.Sim) {
-			fmt.Fprintf(env.Stdout, "irc    %s\nhelix  %s\nauth   %s\n", s.IRCAddress(), s.HelixURL(), s.AuthURL())
+			fmt.Fprintf(env.Stdout, "irc    %s\nhelix  %s\nauth   %s\ncharity %s\n", s.IRCAddress(), s.HelixURL(), s.AuthURL(), s.URL())
 		},
 	})
 }
 
 type verifyCmd struct {
 	app.Configured
-	Ledger string `help:"Ledger: a JSON line for each message sent." placeholder:"FILE" required:"" type:"existingfile"`
-	Event  string `help:"Event to compare with. Default: the only one."`
-	JSON   bool   `help:"Print the result as one JSON object."`
+	Ledger    string `help:"Ledger: a JSON line for each message sent." placeholder:"FILE" required:"" type:"existingfile"`
+	Donations string `help:"Ledger of donations: a JSON line for each donation made." placeholder:"FILE" type:"existingfile"`
+	Source    string `help:"Charity source to compare the ledger of donations with. Default: the only one with single donations." name:"donations-source"`
+	Event     string `help:"Event to compare with. Default: the only one."`
+	JSON      bool   `help:"Print the result as one JSON object."`
 }
 
 func (verifyCmd) Help() string {
-	return `Fails (exit code 1) when a message of the ledger is missing or stored twice, or a closed minute document says something else than the ledger.
+	return `Fails (exit code 1) when a message of the ledger is missing or stored twice, or a closed minute document says something else than the ledger; the same of donations, with a ledger of them.
 
 Examples:
   tungstene verify --ledger ledger.jsonl --data ./data
+  tungstene verify --ledger ledger.jsonl --donations donations.jsonl --data ./data
   tungstene verify --ledger ledger.jsonl --config tungstene.yaml --json`
 }
 
@@ -268,15 +308,45 @@ func (c *verifyCmd) Run(ctx context.Context, env app.Env) (err error) {
 	if err != nil {
 		return err
 	}
+	gifts, err := c.donations(ctx, s, res.Event)
+	if err != nil {
+		return err
+	}
 	if c.JSON {
-		if err := json.NewEncoder(env.Stdout).Encode(res); err != nil {
+		if err := json.NewEncoder(env.Stdout).Encode(struct {
+			verify.Result
+			*verify.Donations
+		}{res, gifts}); err != nil {
 			return err
 		}
 	} else {
 		printResult(env.Stdout, res)
+		if gifts != nil {
+			printDonations(env.Stdout, *gifts)
+		}
 	}
-	if !res.OK() {
+	if !res.OK() || gifts != nil && !gifts.OK() {
 		return app.ErrReported
 	}
 	return nil
+}
+
+// donations compares the ledger of donations, where there is one; nil where there is none.
+func (c *verifyCmd) donations(ctx context.Context, s verify.Store, event string) (_ *verify.Donations, err error) {
+	if c.Donations == "" {
+		if c.Source != "" {
+			return nil, app.Usage("--donations-source goes with --donations")
+		}
+		return nil, nil //nolint:nilnil // nothing was asked for
+	}
+	f, err := os.Open(c.Donations)
+	if err != nil {
+		return nil, fmt.Errorf("open the ledger of donations: %w", err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	gifts, err := verify.RunDonations(ctx, s, event, c.Source, sim.ReadDonations(f))
+	if errors.Is(err, verify.ErrSources) {
+		return nil, app.Usage("%w", err)
+	}
+	return &gifts, err
 }

@@ -80,6 +80,7 @@ type Process struct {
 	resolver   *helix.Client
 	page       *web.Status
 	collectors []*collector.Collector
+	charity    *collector.Collector // that of collectors which only polls charity sources, beside a master
 	consumer   *consumer.Consumer
 	rollup     *rollup.Rollup
 	custody    *custody.Custody
@@ -314,6 +315,9 @@ func (p *Process) buildCollectors(context.Context) error {
 		}
 		p.closers = append(p.closers, c.Close)
 		p.collectors = append(p.collectors, c)
+		if p.roles.Master && len(k.sources) > 0 {
+			p.charity = c
+		}
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/alecthomas/kong"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tungstene/tungstene/pkg/charity/totals"
 	"github.com/tungstene/tungstene/pkg/control"
 	"github.com/tungstene/tungstene/pkg/queue"
 	"github.com/tungstene/tungstene/pkg/record"
@@ -42,7 +44,10 @@ type DemoOptions struct {
 	// Duplicate and Disorder are the shares of messages that the simulator sends twice, or late,
 	// as Twitch may.
 	Duplicate, Disorder float64
-	Logger              *slog.Logger
+	// Donations is how many donations a second the simulator makes; negative: none, and no charity source
+	// is polled. A recording brings its own. Default 5.
+	Donations float64
+	Logger    *slog.Logger
 	// Running, if set, is called with the page's address when the demonstration serves it.
 	Running func(url string)
 }
@@ -51,6 +56,9 @@ type DemoOptions struct {
 type DemoResult struct {
 	verify.Result
 	*verify.Recording
+	// Gifts compares what was given, Totals the running totals of a recording that has them.
+	*Gifts
+	*verify.RecordedTotals
 	// MemoryBytes is the most memory that the process has had resident until everything was
 	// counted, the simulator included, the comparison left out; 0 where the system does not tell.
 	MemoryBytes int64 `json:"memory_bytes"`
@@ -58,8 +66,28 @@ type DemoResult struct {
 
 // OK reports whether everything that was sent was stored and counted, exactly once.
 func (r DemoResult) OK() bool {
-	return r.Result.OK() && r.RollupMessages == r.Sent && (r.Recording == nil || r.Differing == 0)
+	return r.Result.OK() && r.RollupMessages == r.Sent && (r.Recording == nil || r.Recording.Differing == 0) &&
+		(r.Gifts == nil || r.Gifts.OK()) && (r.RecordedTotals == nil || r.RecordedTotals.Differing == 0)
 }
+
+// Gifts is how the donations of a demonstration ended.
+type Gifts struct {
+	verify.Donations
+	// ShownCents is the event's total as its own source showed it last, TotalCents the same as stored.
+	ShownCents int64 `json:"shown_cents"`
+	TotalCents int64 `json:"total_cents"`
+}
+
+// OK reports whether what was given was stored and counted, and the total is that of the source.
+func (g Gifts) OK() bool {
+	return g.Donations.OK() && g.Counted == g.Donations.Donations && g.CountedCents == g.RaisedCents && g.TotalCents == g.ShownCents
+}
+
+// The names of the demonstration's charity sources: one tells running totals, one single donations.
+const (
+	demoTotals    = "zevent"
+	demoDonations = "streamlabs"
+)
 
 // demoEvent is the slug of the demonstration's event.
 const demoEvent = "demo"
@@ -81,6 +109,7 @@ type demo struct {
 	process *Process
 	client  *control.Client
 	ledger  *os.File
+	gifts   *os.File // the ledger of donations; nil without any
 	rows    []sim.Minute
 	out     *progress
 
@@ -88,6 +117,7 @@ type demo struct {
 	phase   atomic.Value // string
 	begun   atomic.Int64 // Unix nanoseconds when traffic began; 0 before
 	stored  atomic.Int64
+	donated atomic.Int64
 	latency verify.Latency
 }
 
@@ -134,6 +164,11 @@ func (d *demo) open(ctx context.Context) (err error) {
 	if d.ledger, err = os.OpenFile(d.ledgerPath(), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600); err != nil {
 		return fmt.Errorf("make the ledger: %w", err)
 	}
+	if d.opts.Donations >= 0 {
+		if d.gifts, err = os.OpenFile(d.giftsPath(), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600); err != nil {
+			return fmt.Errorf("make the ledger of donations: %w", err)
+		}
+	}
 	if err := d.openSim(); err != nil {
 		return err
 	}
@@ -156,14 +191,19 @@ func (d *demo) open(ctx context.Context) (err error) {
 }
 
 func (d *demo) ledgerPath() string { return filepath.Join(d.opts.Data, "ledger.jsonl") }
+func (d *demo) giftsPath() string  { return filepath.Join(d.opts.Data, "donations.jsonl") }
 
 func (d *demo) openSim() (err error) {
 	cfg := sim.Config{
 		Channels: d.opts.Channels, Rate: d.opts.Rate, Ledger: d.ledger, Logger: d.opts.Logger,
 		// Generous, so that nobody has to wait: Twitch's own limits take minutes to join 350
 		// channels.
-		Limits: sim.Limits{Joins: -1, HelixPoints: 1_000_000},
-		Faults: sim.Faults{Duplicate: d.opts.Duplicate, Disorder: d.opts.Disorder},
+		Limits:  sim.Limits{Joins: -1, HelixPoints: 1_000_000},
+		Faults:  sim.Faults{Duplicate: d.opts.Duplicate, Disorder: d.opts.Disorder},
+		Charity: sim.Charity{Rate: d.opts.Donations},
+	}
+	if d.gifts != nil {
+		cfg.Charity.Ledger = d.gifts
 	}
 	if d.opts.Replay != "" {
 		f, err := os.Open(d.opts.Replay)
@@ -185,11 +225,15 @@ func (d *demo) openSim() (err error) {
 	return err
 }
 
-// sampled tells the simulator that every collector has taken its viewer samples of a minute, so
-// that event time may go on.
+// sampled tells the simulator that every collector has taken its samples of viewers and of totals of a
+// minute, so that event time may go on.
 func (d *demo) sampled(minute time.Time) bool {
 	for _, c := range d.process.collectors {
-		if c.LastSweep().Before(minute) {
+		at := c.LastSweep()
+		if c == d.process.charity {
+			at = c.LastPoll()
+		}
+		if at.Before(minute) {
 			return false
 		}
 	}
@@ -216,8 +260,41 @@ func (d *demo) configure() (err error) {
 	} else {
 		c.Twitch.Sweep = "*/15 * * * * *" // a minute is long for who watches
 	}
+	if d.gifts != nil {
+		if err := d.nameSources(); err != nil {
+			return err
+		}
+	}
 	// Each channel must find room on as many collectors as there are replicas.
 	c.Collector.Capacity = max(c.Collector.Capacity, len(d.sim.Channels())*d.opts.Replicas/d.opts.Collectors+50)
+	return nil
+}
+
+// nameSources writes the file of charity sources.
+func (d *demo) nameSources() error {
+	totals, donations := "*/15 * * * * *", "*/5 * * * * *"
+	if d.opts.Replay != "" {
+		// One sample a minute, at its start: the recording's clock waits for that one, and may have gone
+		// on to the next minute when another is taken.
+		totals, donations = "* * * * *", "*/20 * * * * *"
+	}
+	d.cfg.Charity.Sources = filepath.Join(d.opts.Data, "charity.yaml")
+	text := fmt.Sprintf(`# The charity sources of the demonstration: the simulator's.
+sources:
+  - name: %s
+    kind: zevent
+    url: %s/api/
+    currency: %s
+    totals: %q
+  - name: %s
+    kind: streamlabs
+    url: %s/api/v1
+    team: %s
+    donations: %q
+`, demoTotals, d.sim.URL(), d.sim.Raised().Currency, totals, demoDonations, d.sim.URL(), d.sim.Team(), donations)
+	if err := os.WriteFile(d.cfg.Charity.Sources, []byte(text), 0o600); err != nil {
+		return fmt.Errorf("write the file of charity sources: %w", err)
+	}
 	return nil
 }
 
@@ -262,7 +339,7 @@ func (d *demo) createEvent(ctx context.Context) (err error) {
 	}
 	e := control.NewEvent{
 		Slug: demoEvent, Name: "Demonstration", Start: start, End: start.Add(30 * 24 * time.Hour),
-		TimeZone: "Europe/Paris", Currency: "EUR", KeepText: true, Replicas: min(d.opts.Replicas, d.opts.Collectors),
+		TimeZone: "Europe/Paris", Currency: d.sim.Raised().Currency, KeepText: true, Replicas: min(d.opts.Replicas, d.opts.Collectors),
 	}
 	if d.rows != nil {
 		e.Name = "Replay of " + filepath.Base(d.opts.Replay)
@@ -330,8 +407,27 @@ func (d *demo) run(ctx, stop context.Context) error {
 	})
 }
 
+// polled waits until the charity sources were asked after the last donation was made.
+func (d *demo) polled(ctx context.Context) error {
+	c := d.process.charity
+	if c == nil {
+		return nil
+	}
+	ended := d.sim.Clock().Now()
+	if ended.After(d.event.End) {
+		ended = d.event.End // nothing is asked any more when it was asked after that
+	}
+	return d.until(ctx, nil, func() (bool, error) {
+		d.report(ctx, "asking for the last donations")
+		return !c.LastPoll().Before(ended), nil
+	})
+}
+
 // settle waits until everything is stored, and every minute with a message closed.
 func (d *demo) settle(ctx context.Context) error {
+	if err := d.polled(ctx); err != nil {
+		return err
+	}
 	err := d.until(ctx, nil, func() (bool, error) {
 		d.report(ctx, "storing the last records")
 		// A batch is in the queue before it leaves its outbox: looking in this order misses none.
@@ -385,7 +481,37 @@ func (d *demo) reconcile(ctx context.Context) (res DemoResult, err error) {
 		}
 		res.Recording = &recording
 	}
+	if d.gifts != nil {
+		return res, d.reconcileGifts(ctx, &res)
+	}
 	return res, nil
+}
+
+// reconcileGifts compares what was given.
+func (d *demo) reconcileGifts(ctx context.Context, res *DemoResult) (err error) {
+	f, err := os.Open(d.giftsPath())
+	if err != nil {
+		return fmt.Errorf("read the ledger of donations: %w", err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	gifts := Gifts{ShownCents: d.sim.Raised().Shown}
+	if gifts.Donations, err = verify.RunDonations(ctx, d.process.store, demoEvent, demoDonations, sim.ReadDonations(f)); err != nil {
+		return err
+	}
+	current, err := totals.ReadCurrent(ctx, d.process.store, d.event, demoTotals, d.sim.Clock().Now())
+	if err != nil {
+		return fmt.Errorf("read the event's total: %w", err)
+	}
+	if current != nil {
+		gifts.TotalCents = current.Event.Raw
+	}
+	res.Gifts = &gifts
+	if d.rows == nil || !slices.ContainsFunc(d.rows, func(m sim.Minute) bool { return m.Cents != sim.NotRecorded }) {
+		return nil
+	}
+	recorded, err := verify.Totals(ctx, d.process.store, demoEvent, demoTotals, d.rows)
+	res.RecordedTotals = &recorded
+	return err
 }
 
 // count is told of every record that has just become readable in the store.
@@ -395,9 +521,13 @@ func (d *demo) count(records []record.Record) {
 		speed = d.opts.Speed
 	}
 	for i := range records {
-		if records[i].Kind == record.KindMessage {
+		switch records[i].Kind {
+		case record.KindMessage:
 			d.stored.Add(1)
 			d.latency.Add(time.Duration(float64(now.Sub(records[i].Time)) / speed))
+		case record.KindDonation:
+			d.donated.Add(1)
+		default:
 		}
 	}
 }
@@ -439,8 +569,13 @@ func (d *demo) report(ctx context.Context, note string) {
 		note = "  " + note
 	}
 	at := time.Since(time.Unix(0, d.begun.Load()))
-	d.out.line("%s  sent %s  stored %s  %.0f messages/s  %s viewers  outbox %d  queue %d%s",
-		clockTime(at), thousands(d.sim.Sent()), thousands(d.stored.Load()), rate, thousands(int64(viewers)), outbox, depth, note)
+	raised := ""
+	if d.gifts != nil {
+		r := d.sim.Raised()
+		raised = fmt.Sprintf("  raised %s %s, %s donations stored", thousands(r.Shown/100), r.Currency, thousands(d.donated.Load()))
+	}
+	d.out.line("%s  sent %s  stored %s  %.0f messages/s  %s viewers%s  outbox %d  queue %d%s",
+		clockTime(at), thousands(d.sim.Sent()), thousands(d.stored.Load()), rate, thousands(int64(viewers)), raised, outbox, depth, note)
 }
 
 // until calls ready every quarter of a second until it says yes, or one of the contexts ends; the
@@ -480,6 +615,9 @@ func (d *demo) close() error {
 	}
 	if d.ledger != nil {
 		errs = append(errs, d.ledger.Close())
+	}
+	if d.gifts != nil {
+		errs = append(errs, d.gifts.Close())
 	}
 	d.out.end()
 	if d.out.remove != "" {

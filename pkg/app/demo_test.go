@@ -39,8 +39,15 @@ func TestReplayEqualsTheRecording(t *testing.T) {
 	if res.MinutesCompared != 10 {
 		t.Errorf("%d minutes of the channel are closed, 10 were played", res.MinutesCompared)
 	}
-	if !res.OK() || res.Recording == nil || res.Compared != 10 || res.Sent == 0 || res.MinutesOpen != 0 {
+	if !res.OK() || res.Recording == nil || res.Recording.Compared != 10 || res.Sent == 0 || res.MinutesOpen != 0 {
 		t.Errorf("got %+v %+v", res.Result, res.Recording)
+	}
+
+	if g := res.Gifts; g == nil || g.Counted == 0 || g.Counted != g.Donations.Donations || g.CountedCents != g.RaisedCents || g.ShownCents <= g.RaisedCents {
+		t.Errorf("given: %+v", g)
+	}
+	if r := res.RecordedTotals; r == nil || r.Compared != 10 || r.Differing != 0 || r.LastCents != res.ShownCents {
+		t.Errorf("recorded totals: %+v", r)
 	}
 
 	// What is on disk says the same to someone who comes later.

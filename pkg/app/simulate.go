@@ -20,6 +20,8 @@ type SimOptions struct {
 	From   time.Time
 	For    time.Duration
 	Ledger string
+	// Donations is the ledger of donations; empty for none.
+	Donations string
 	// Listening is called when both addresses are known.
 	Listening func(*sim.Sim)
 }
@@ -35,6 +37,14 @@ func Simulate(ctx context.Context, o SimOptions) (err error) {
 		}
 		defer func() { err = errors.Join(err, f.Close()) }()
 		cfg.Ledger = f
+	}
+	if o.Donations != "" {
+		f, err := os.OpenFile(o.Donations, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+		if err != nil {
+			return fmt.Errorf("make the ledger of donations: %w", err)
+		}
+		defer func() { err = errors.Join(err, f.Close()) }()
+		cfg.Charity.Ledger = f
 	}
 	if o.Replay != "" {
 		f, err := os.Open(o.Replay)
