@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tungstene/tungstene/pkg/charity"
 )
 
 func TestTextsAreWhole(t *testing.T) {
@@ -33,6 +35,14 @@ func TestTextsAreWhole(t *testing.T) {
 	} {
 		if c["cond."+name] == nil || c["cond."+name+".do"] == nil {
 			t.Errorf("condition %s has no text", name)
+		}
+	}
+	for _, name := range []string{
+		charity.ConditionUnreachable, charity.ConditionRefused, charity.ConditionLimited, charity.ConditionShape, charity.ConditionStale,
+		charity.ConditionIncomplete, charity.ConditionUnmatched, charity.ConditionCurrency,
+	} {
+		if c["told."+name] == nil {
+			t.Errorf("condition %s of a charity source has no text", name)
 		}
 	}
 	for key := range c {
