@@ -142,11 +142,12 @@ type forgetCmd struct {
 }
 
 func (forgetCmd) Help() string {
-	return `Records of which the person is the author or the recipient are deleted; records that name the person stay without the name; minutes are counted again; what comes later is not stored. What can't be erased, it says.
+	return `Records of which the person is the author or the recipient are deleted; donations stay without the person; records that name the person stay without the name; minutes are counted again; what comes later is not stored. What can't be erased, it says.
 
 Examples:
   tungstene forget --event zevent-2026 --chatter somebody --wait
   tungstene forget --all-events --chatter 44322889
+  tungstene forget --event zevent-2026 --donor streamlabs:1234 --donor "Jean D"
   tungstene forget list --event zevent-2026
   tungstene forget again --event zevent-2026`
 }
@@ -155,7 +156,8 @@ type forgetPersonCmd struct {
 	operator
 	Event     string   `help:"The event's slug."                     xor:"which"`
 	AllEvents bool     `help:"Of all events whose key is there."     xor:"which"`
-	Chatter   []string `help:"Login, Twitch id (digits), or both as ID:LOGIN, which is not looked up." placeholder:"PERSON" required:""`
+	Chatter   []string `help:"Login, Twitch id (digits), or both as ID:LOGIN, which is not looked up." placeholder:"PERSON"`
+	Donor     []string `help:"Donor, as SOURCE:ID, or by the name that the source shows; repeat the flag for names with commas." placeholder:"DONOR" sep:"none"`
 	Wait      bool     `help:"Wait until it is done, and print what was erased and what remains."`
 }
 
@@ -167,9 +169,12 @@ func (c *forgetPersonCmd) Run(ctx context.Context, env app.Env) error {
 	if (c.Event == "") != c.AllEvents {
 		return app.Usage("name one event with --event, or give --all-events")
 	}
+	if len(c.Chatter)+len(c.Donor) == 0 {
+		return app.Usage("name somebody with --chatter or --donor")
+	}
 	return with(&c.operator, env.Stdout, func(m *control.Client) ([]control.Forgotten, error) {
 		list, err := m.Forget(ctx, control.NewForget{
-			Persons: control.Persons{Persons: c.Chatter}, Event: c.Event, AllEvents: c.AllEvents,
+			Persons: c.Chatter, Donors: c.Donor, Event: c.Event, AllEvents: c.AllEvents,
 		})
 		if err != nil || !c.Wait {
 			return list, err
@@ -177,7 +182,9 @@ func (c *forgetPersonCmd) Run(ctx context.Context, env app.Env) error {
 		return list, c.waitFor(ctx, env, m, list)
 	}, func(w io.Writer, list []control.Forgotten) {
 		showForgotten(w, list)
-		fmt.Fprintln(w, "Future events will record the person unless it opts out: tungstene optout add "+strings.Join(c.Chatter, " "))
+		if len(c.Chatter) > 0 {
+			fmt.Fprintln(w, "Future events will record the person unless it opts out: tungstene optout add "+strings.Join(c.Chatter, " "))
+		}
 	})
 }
 
@@ -219,7 +226,11 @@ func (c *forgetPersonCmd) waitFor(ctx context.Context, env app.Env, m *control.C
 
 func showForgotten(w io.Writer, list []control.Forgotten) {
 	for _, f := range list {
-		fmt.Fprintf(w, "%s\n", showPerson(f.Person))
+		who := showPerson(f.Person)
+		if f.Donor != "" {
+			who = "donor " + f.Donor
+		}
+		fmt.Fprintf(w, "%s\n", who)
 		for _, t := range f.Tombstones {
 			if t.State != record.TombstoneDone {
 				fmt.Fprintf(w, "  %s: is being erased\n", t.Event)

@@ -101,6 +101,8 @@ func TestPrivacyCommands(t *testing.T) {
 
 	do(app.ExitOK, "tungstene optout add somebody", "forget", "--event", "one", "--chatter", "somebody")
 	do(app.ExitFailed, "there is no event two", "forget", "--event", "two", "--chatter", "somebody")
+	do(app.ExitOK, "donor Jean, D", "forget", "--event", "one", "--donor", "Jean, D", "--donor", "streamlabs:12")
+	do(app.ExitUsage, "name somebody with --chatter or --donor", "forget", "--event", "one")
 	for raw, err := range s.Find(t.Context(), store.Query{Collection: store.Tombstones}) {
 		var stone record.Tombstone
 		if err == nil {

@@ -48,16 +48,20 @@ type OptOut struct {
 	Forgotten []Forgotten `json:"forgotten,omitempty"`
 }
 
-// NewForget asks that people are erased, of one event or of all.
+// NewForget asks that people are erased, of one event or of all: persons on Twitch, or donors.
 type NewForget struct {
-	Persons
-	Event     string `json:"event,omitempty" maxLength:"64" doc:"The event; empty with all_events"`
-	AllEvents bool   `json:"all_events,omitempty"`
+	Persons []string `json:"persons,omitempty" maxItems:"1000" doc:"Each a Twitch id (digits), a login, @login, or ID:LOGIN, which is believed and not looked up"`
+	// Donors are looked for both as an id and as a name.
+	Donors    []string `json:"donors,omitempty" maxItems:"1000" doc:"Each a charity source's name, a colon and its id of the donor; or the name that the source shows of the donor"`
+	Event     string   `json:"event,omitempty" maxLength:"64" doc:"The event; empty with all_events"`
+	AllEvents bool     `json:"all_events,omitempty"`
 }
 
 // Forgotten is what became of the wish to erase one person.
 type Forgotten struct {
 	Person Person `json:"person"`
+	// Donor is the donor instead, as named in the wish.
+	Donor string `json:"donor,omitempty"`
 	// Tombstones are those that were written: one an event; one more for the login, as what a streamer
 	// is in deleted messages; and one more where the display name is another word than the login.
 	Tombstones []record.Tombstone `json:"tombstones"`

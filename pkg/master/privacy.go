@@ -114,9 +114,14 @@ func (m *Master) checkOptOut(ctx context.Context) {
 	m.raise("optout", list)
 }
 
+// maxDonorBytes bounds how a donor can be named.
+const maxDonorBytes = 512
+
 // found is what became of looking up people.
 type found struct {
 	people []control.Person
+	// donors are people who are known by what a charity source says of them.
+	donors []string
 	// incomplete are those of people who lack an id or a login, detail says why in words.
 	incomplete []control.Person
 	detail     string
@@ -337,10 +342,21 @@ func (m *Master) forgetPeople(ctx context.Context, in control.NewForget) ([]cont
 	if (in.Event == "") != in.AllEvents {
 		return nil, badValue("body.event", "name one event, or set all_events")
 	}
-	who, err := m.lookUp(ctx, in.Persons.Persons)
+	var donors []string
+	for _, d := range in.Donors {
+		if d = strings.TrimSpace(d); d == "" || len(d) > maxDonorBytes {
+			return nil, badValue("body.donors", "a donor is 1 to %d bytes: SOURCE:ID, or the name that the source shows", maxDonorBytes)
+		}
+		donors = append(donors, d)
+	}
+	if len(in.Persons)+len(donors) == 0 {
+		return nil, badValue("body.persons", "name somebody: persons, or donors")
+	}
+	who, err := m.lookUp(ctx, in.Persons)
 	if err != nil {
 		return nil, err
 	}
+	who.donors = donors
 	if len(who.incomplete) > 0 && !who.asked {
 		// Made here, so that nobody logs the detail, which may say whom.
 		return nil, huma.Error503ServiceUnavailable("people can't be looked up: " + who.detail +
@@ -379,6 +395,9 @@ func (m *Master) forget(ctx context.Context, who found, event string) ([]control
 			list[i].Warnings = append(list[i].Warnings, "The login is not known, so where others name the person can't be found. Who knows the login can give both: "+p.ID+":LOGIN.")
 		}
 	}
+	for _, d := range who.donors {
+		list = append(list, control.Forgotten{Donor: d, Tombstones: []record.Tombstone{}})
+	}
 	for _, e := range events {
 		if !e.KeyDestroyed.IsZero() {
 			for i := range list {
@@ -408,7 +427,11 @@ func (m *Master) forgetIn(ctx context.Context, event string, list []control.Forg
 	now := record.Millis(m.cfg.Clock.Now())
 	var saved []Pseudonym
 	for i := range list {
-		for _, p := range pseudonymsOf(names, list[i].Person) {
+		who := pseudonymsOf(names, list[i].Person)
+		if d := list[i].Donor; d != "" {
+			who = []Pseudonym{{User: names.User(d), Name: names.Name(d)}}
+		}
+		for _, p := range who {
 			p.Asked = now
 			t, err := m.bury(ctx, event, p, true)
 			if err != nil {

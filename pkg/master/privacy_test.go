@@ -203,7 +203,7 @@ func TestForget(t *testing.T) {
 		w.sleep(10 * time.Second)
 		one, two := w.pseudonyms("one"), w.pseudonyms("two")
 
-		list, err := w.op.Forget(w.ctx, control.NewForget{Persons: persons("login5"), Event: "one"})
+		list, err := w.op.Forget(w.ctx, control.NewForget{Persons: []string{"login5"}, Event: "one"})
 		w.must(err)
 		if len(list) != 1 || len(list[0].Tombstones) != 2 || len(list[0].Warnings) != 0 {
 			t.Fatalf("forgotten: %+v", list)
@@ -232,7 +232,7 @@ func TestForget(t *testing.T) {
 		// Asking again changes nothing while it is pending, and begins anew when it was done.
 		again := func() record.Tombstone {
 			t.Helper()
-			list, err := w.op.Forget(w.ctx, control.NewForget{Persons: persons("1005"), Event: "one"})
+			list, err := w.op.Forget(w.ctx, control.NewForget{Persons: []string{"1005"}, Event: "one"})
 			w.must(err)
 			return list[0].Tombstones[0]
 		}
@@ -248,7 +248,7 @@ func TestForget(t *testing.T) {
 
 		// Another login later: both names are left out.
 		w.twitch.set(func(f *twitch) { f.users["1005"] = master.User{ID: "1005", Login: "fresh5", Name: "五"} })
-		list, err = w.op.Forget(w.ctx, control.NewForget{Persons: persons("fresh5"), AllEvents: true})
+		list, err = w.op.Forget(w.ctx, control.NewForget{Persons: []string{"fresh5"}, AllEvents: true})
 		w.must(err)
 		stones, err := w.op.Tombstones(w.ctx, "one")
 		w.must(err)
@@ -262,7 +262,7 @@ func TestForget(t *testing.T) {
 		}
 
 		// One whom Twitch doesn't know is found by name only, and that is said.
-		list, err = w.op.Forget(w.ctx, control.NewForget{Persons: persons("gone"), Event: "two"})
+		list, err = w.op.Forget(w.ctx, control.NewForget{Persons: []string{"gone"}, Event: "two"})
 		w.must(err)
 		if s := list[0].Tombstones[0]; s.User != two.Name("gone") || s.Name != two.Name("gone") || len(list[0].Warnings) != 1 {
 			t.Errorf("an unknown login: %+v", list)
@@ -330,22 +330,31 @@ func TestForget(t *testing.T) {
 			in   control.NewForget
 			want string
 		}{
-			{control.NewForget{Persons: persons("login5")}, "name one event, or set all_events"},
-			{control.NewForget{Persons: persons("login5"), Event: "one", AllEvents: true}, "name one event, or set all_events"},
-			{control.NewForget{Persons: persons("1:login5"), Event: "nope"}, "there is no event nope"},
-			{control.NewForget{Persons: persons("login7"), Event: "one"}, "give both as ID:LOGIN"},
+			{control.NewForget{Persons: []string{"login5"}}, "name one event, or set all_events"},
+			{control.NewForget{Persons: []string{"login5"}, Event: "one", AllEvents: true}, "name one event, or set all_events"},
+			{control.NewForget{Event: "one"}, "name somebody: persons, or donors"},
+			{control.NewForget{Donors: []string{" "}, Event: "one"}, "a donor is 1 to"},
+			{control.NewForget{Persons: []string{"1:login5"}, Event: "nope"}, "there is no event nope"},
+			{control.NewForget{Persons: []string{"login7"}, Event: "one"}, "give both as ID:LOGIN"},
 		} {
 			if _, err := w.op.Forget(w.ctx, tc.in); err == nil || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("%+v gives %v, want %s", tc.in, err, tc.want)
 			}
 		}
-		if _, err := w.op.Forget(w.ctx, control.NewForget{Persons: persons("1007:login7"), Event: "one"}); err != nil {
+		if _, err := w.op.Forget(w.ctx, control.NewForget{Persons: []string{"1007:login7"}, Event: "one"}); err != nil {
 			t.Errorf("with both: %v", err)
+		}
+		// A donor is found by the source's id or by the name that it shows, whichever this is; Twitch is not asked.
+		given, err := w.op.Forget(w.ctx, control.NewForget{Donors: []string{" streamlabs:12 ", "Jean D"}, Event: "one"})
+		w.must(err)
+		if len(given) != 2 || given[0].Donor != "streamlabs:12" || len(given[0].Tombstones) != 1 ||
+			given[0].Tombstones[0].User != one.User("streamlabs:12") || given[1].Tombstones[0].Name != one.Name("jean d") {
+			t.Errorf("donors: %+v", given)
 		}
 		// A read-only directory: it is erased, and said what is missing.
 		w.must(os.Remove(filepath.Join(dir, "two.tombstones")))
 		w.must(os.Mkdir(filepath.Join(dir, "two.tombstones"), 0o700))
-		list, err = w.op.Forget(w.ctx, control.NewForget{Persons: persons("1008:login8"), Event: "two"})
+		list, err = w.op.Forget(w.ctx, control.NewForget{Persons: []string{"1008:login8"}, Event: "two"})
 		w.must(err)
 		if len(list[0].Warnings) != 1 || !strings.Contains(list[0].Warnings[0], "After a restore") {
 			t.Errorf("where nothing can be written: %+v", list)
@@ -419,11 +428,11 @@ func TestDestroyKey(t *testing.T) {
 			t.Errorf("the restored file: %v", err)
 		}
 
-		if _, err := w.op.Forget(w.ctx, control.NewForget{Persons: persons("login5"), Event: "one"}); err == nil ||
+		if _, err := w.op.Forget(w.ctx, control.NewForget{Persons: []string{"login5"}, Event: "one"}); err == nil ||
 			!strings.Contains(err.Error(), "nobody can be found in it any more") {
 			t.Errorf("forgotten: %v", err)
 		}
-		list, err := w.op.Forget(w.ctx, control.NewForget{Persons: persons("login5"), AllEvents: true})
+		list, err := w.op.Forget(w.ctx, control.NewForget{Persons: []string{"login5"}, AllEvents: true})
 		w.must(err)
 		if !slices.Equal(list[0].Skipped, []string{"one"}) || len(list[0].Tombstones) != 0 {
 			t.Errorf("of all events: %+v", list)
@@ -668,10 +677,10 @@ func TestPrivacyKeepsSecrets(t *testing.T) {
 		w.sleep(10 * time.Second)
 		_, err := w.op.AddOptOut(w.ctx, control.NewOptOut{Persons: persons("login123", "1124"), Forget: true})
 		w.must(err)
-		_, err = w.op.Forget(w.ctx, control.NewForget{Persons: persons("login125"), AllEvents: true})
+		_, err = w.op.Forget(w.ctx, control.NewForget{Persons: []string{"login125"}, AllEvents: true})
 		w.must(err)
 		w.twitch.set(func(f *twitch) { f.down = true })
-		if _, err = w.op.Forget(w.ctx, control.NewForget{Persons: persons("login126"), Event: "one"}); err == nil {
+		if _, err = w.op.Forget(w.ctx, control.NewForget{Persons: []string{"login126"}, Event: "one"}); err == nil {
 			t.Error("forgotten without Twitch")
 		}
 		if status, _, _ := w.call(http.MethodPost, "/v1/forget", operatorToken, "application/json", `{"persons":["login 127"],"event":"one"}`); status != http.StatusUnprocessableEntity {
@@ -757,10 +766,10 @@ func TestExcludedProperty(t *testing.T) {
 				delete(out, n)
 			case 2:
 				e := rapid.SampledFrom(events).Draw(rt, "event")
-				_, err = op.Forget(t.Context(), control.NewForget{Persons: who(n), Event: e})
+				_, err = op.Forget(t.Context(), control.NewForget{Persons: who(n).Persons, Event: e})
 				forgotten[e][n] = true
 			case 3:
-				_, err = op.Forget(t.Context(), control.NewForget{Persons: who(n), AllEvents: true})
+				_, err = op.Forget(t.Context(), control.NewForget{Persons: who(n).Persons, AllEvents: true})
 				forgotten["one"][n], forgotten["two"][n] = true, true
 			}
 			if err != nil {
@@ -855,7 +864,7 @@ func TestPseudonymsStayOutOfConditions(t *testing.T) {
 		w.startMaster("m1")
 		w.live("one", 1, 1)
 		one := w.pseudonyms("one")
-		_, err := w.op.Forget(w.ctx, control.NewForget{Persons: persons("1005:login5"), Event: "one"})
+		_, err := w.op.Forget(w.ctx, control.NewForget{Persons: []string{"1005:login5"}, Event: "one"})
 		if err == nil || strings.Contains(err.Error(), one.User("1005")) {
 			t.Errorf("the answer is %v", err)
 		}
