@@ -177,7 +177,7 @@ func (m *mapping) read(body []byte, currency string, donations bool) (r reading)
 	}()
 	root, sound, err := parseJSON(body)
 	switch {
-	case root.kind == absent || !sound && root.kind != object && root.kind != list:
+	case root.kind != object && root.kind != list:
 		r.problem("%s", notJSON(body))
 		return r
 	case err != nil:

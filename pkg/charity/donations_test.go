@@ -1,0 +1,377 @@
+package charity_test
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/tungstene/tungstene/pkg/record"
+)
+
+// From the first poll on, all donations are known, and coverage says so for the event's whole time.
+func TestStreamlabsFromTheStart(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &team{size: 30, step: 5}
+		s.many(200, begin.Add(-10*time.Second)) // ten of them before the event
+		s.add(gift{cents: 5000, at: begin.Add(3 * time.Minute), member: "elodie", donor: "Jeanne Durand", comment: "Courage @jean !"})
+		s.add(gift{cents: 700, at: begin.Add(3 * time.Minute)}) // for nobody
+		w := open(t, 5*time.Minute+time.Second, sourcesAt(t, teamSource), s)
+		w.run(time.Minute)
+		if got := w.total(); got["44842076"] != 19000 || got["52130765"] != 5000 || got[""] != 700 || len(got) != 3 {
+			t.Errorf("totals %v", got)
+		}
+		if got := w.covered(); got != "18:00:00-18:06:00" {
+			t.Errorf("covered %s", got)
+		}
+		st := w.poller.Status()[0]
+		if st.Donations != 202 || st.Outside != 10 || st.Backfilling || st.CompleteUntil != begin.Add(6*time.Minute) || st.LastSlot != begin.Add(6*time.Minute) ||
+			st.LastSuccess != st.LastSlot || st.Failures != 0 || len(st.Conditions) != 0 || st.Events[0] != "zevent" {
+			t.Errorf("status %+v", st)
+		}
+		// Pages are stepped over as far as they overlap.
+		if n := len(w.requests()); n > 25 {
+			t.Errorf("%d requests: %v", n, w.requests())
+		}
+		for _, d := range of[*record.Donation](w) {
+			if d.Money.Cents != 5000 {
+				continue
+			}
+			p := event(t, "zevent").Pseudonyms
+			want := record.Donation{
+				Header: d.Header, Source: "team", Donation: "201", Money: record.Money{Cents: 5000, Currency: "EUR"}, Donor: p.Name("Jeanne Durand"),
+				Member: "m-elodie", Country: "France", Length: 15, Version: d.Version, Raw: `{"id":201,"donation":{"id":201,"display_name":"` +
+					p.Name("Jeanne Durand") + `","converted_amount":5000,"converted_currency":"EUR","created_at":"2026-09-04T18:03:00+00:00",` +
+					`"comment":{"text":"[15]"},"country":"France"},"member":{"id":"m-elodie","user":{"display_name":"ELODIE","slug":"elodie"}}}`,
+			}
+			if *d != want || d.Time != begin.Add(3*time.Minute) || d.Event != "zevent" || d.Channel != "52130765" || d.Version == "" {
+				t.Errorf("donation\n%+v, want\n%+v", *d, want)
+			}
+		}
+	})
+}
+
+func TestTextIsKeptWhereTheEventSaysSo(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &team{size: 30, step: 5}
+		s.add(gift{cents: 5000, at: begin, donor: "Anonymous", comment: "Courage @jean et @aducine !"})
+		w := open(t, time.Minute, sourcesAt(t, teamSource), s)
+		w.events[0].KeepText = true
+		w.run(time.Minute)
+		d := of[*record.Donation](w)[0]
+		if want := "Courage @" + w.events[0].Pseudonyms.Name("jean") + " et @aducine !"; d.Text != want || d.Length != 27 || d.Donor != "" {
+			t.Errorf("text %q of %d, want %q; donor %q", d.Text, d.Length, want, d.Donor)
+		}
+		if strings.Contains(d.Raw, "Courage") {
+			t.Errorf("raw %s", d.Raw)
+		}
+	})
+}
+
+// What is new is emitted once, what has changed is another version, and a member that is found to be a
+// channel is too.
+func TestDonationsAreFollowed(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &team{size: 30, step: 5}
+		s.many(40, begin)
+		s.add(gift{cents: 900, at: begin.Add(time.Minute), member: "newcomer", donor: "x"})
+		w := open(t, 2*time.Minute+time.Second, sourcesAt(t, teamSource), s)
+		next := func(d time.Duration, do func()) {
+			time.AfterFunc(d, do)
+		}
+		next(61*time.Second, func() {
+			if n := len(of[*record.Donation](w)); n != 41 {
+				t.Errorf("%d donations", n)
+			}
+			if c := w.conditions(); c != "source-unmatched team/donations" || !strings.Contains(w.detail("source-unmatched"), "NEWCOMER") {
+				t.Errorf("conditions %s: %s", c, w.detail("source-unmatched"))
+			}
+			s.many(7, begin.Add(150*time.Second))
+			s.mu.Lock()
+			s.gifts[40].cents = 950
+			s.mu.Unlock()
+		})
+		next(91*time.Second, func() {
+			if n := len(of[*record.Donation](w)); n != 49 {
+				t.Errorf("%d donations and versions, want 49", n)
+			}
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			channels := people()
+			channels["7"] = struct{ Login, Name string }{"newcomer", ""}
+			w.events[0].Channels = channels
+		})
+		w.run(3 * time.Minute)
+		if got := w.total(); got["7"] != 950 || got["44842076"] != 4700 || len(got) != 2 {
+			t.Errorf("totals %v", got)
+		}
+		if n := len(of[*record.Donation](w)); n != 50 {
+			t.Errorf("%d donations and versions, want 50", n)
+		}
+		if c := w.conditions(); c != "" {
+			t.Errorf("conditions %s", c)
+		}
+		if got := w.covered(); got != "18:00:00-18:05:00" {
+			t.Errorf("covered %s", got)
+		}
+		// Nothing was emitted twice.
+		if all, once := 0, len(of[*record.Donation](w)); true {
+			for _, d := range w.docs {
+				if _, ok := d.(*record.Donation); ok {
+					all++
+				}
+			}
+			if all != once {
+				t.Errorf("%d donations were emitted, %d of them once", all, once)
+			}
+		}
+	})
+}
+
+// Where more came than polls look at, all are read again, and nothing is claimed until they are.
+func TestHole(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &team{size: 12, step: 10}
+		s.many(30, begin)
+		w := open(t, time.Minute+time.Second, sourcesAt(t, teamSource), s)
+		time.AfterFunc(62*time.Second, func() {
+			if got := w.covered(); got != "18:00:00-18:02:00" {
+				t.Errorf("covered %s before", got)
+			}
+			s.many(400, begin.Add(110*time.Second)) // more than 20 pages
+		})
+		held := ""
+		w.before = func(r *http.Request) {
+			if r.URL.Query().Get("order") == "asc" && r.URL.Query().Get("page") == "30" {
+				held = w.conditions()
+			}
+		}
+		w.run(3 * time.Minute)
+		if held != "source-incomplete team/donations" {
+			t.Errorf("conditions while all were read: %q", held)
+		}
+		if got := w.total()["44842076"]; got != 43000 {
+			t.Errorf("total %d", got)
+		}
+		if got := w.covered(); got != "18:00:00-18:04:00" {
+			t.Errorf("covered %s", got)
+		}
+		if c := w.conditions(); c != "" {
+			t.Errorf("conditions %s", c)
+		}
+	})
+}
+
+// After a poll that failed half way its donations prove nothing.
+func TestPollThatBreaksOff(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &team{size: 10, step: 10}
+		s.many(9, begin)
+		w := open(t, time.Minute+time.Second, sourcesAt(t, teamSource), s)
+		time.AfterFunc(61*time.Second, func() {
+			s.many(35, begin.Add(100*time.Second))
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			// The first page is answered, the second not, nor when it is tried again.
+			s.fail = map[int]int{}
+			for i := range attemptsAndMore {
+				s.fail[s.requests+2+i] = http.StatusBadGateway
+			}
+		})
+		time.AfterFunc(80*time.Second, func() {
+			if c := w.conditions(); c != "source-unreachable team/donations" {
+				t.Errorf("conditions %s", c)
+			}
+			if st := w.poller.Status()[0]; st.CompleteUntil.After(begin.Add(2 * time.Minute)) {
+				t.Errorf("complete until %s", st.CompleteUntil)
+			}
+		})
+		w.run(3 * time.Minute)
+		if got := w.total()["44842076"]; got != 4400 {
+			t.Errorf("total %d", got)
+		}
+		if c := w.conditions(); c != "" {
+			t.Errorf("conditions %s", c)
+		}
+		if got := w.covered(); got != "18:00:00-18:04:00" {
+			t.Errorf("covered %s", got)
+		}
+	})
+}
+
+// attemptsAndMore is how often a page is tried in one poll.
+const attemptsAndMore = 3
+
+// What Emit does not take is emitted again.
+func TestUnkeptDonations(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &team{size: 30, step: 5}
+		s.many(100, begin)
+		w := open(t, 2*time.Minute+time.Second, sourcesAt(t, teamSource), s)
+		w.refuse = func(call int) error {
+			if call <= 5 {
+				return errors.New("no room")
+			}
+			return nil
+		}
+		w.run(3 * time.Minute)
+		if got := w.total()["44842076"]; got != 10000 {
+			t.Errorf("total %d", got)
+		}
+		if got := w.covered(); got != "18:00:00-18:05:00" {
+			t.Errorf("covered %s", got)
+		}
+	})
+}
+
+// The last donations of an event are polled for after its end, and then no more.
+func TestEndOfAnEvent(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &team{size: 30, step: 5}
+		s.many(10, begin)
+		w := open(t, 2*time.Minute+time.Second, sourcesAt(t, teamSource), s)
+		w.events[0].End = begin.Add(3*time.Minute + 5*time.Second)
+		time.AfterFunc(62*time.Second, func() {
+			s.add(gift{cents: 1, at: begin.Add(3*time.Minute + 4*time.Second), member: "elodie"})
+			s.add(gift{cents: 1, at: begin.Add(3*time.Minute + 5*time.Second), member: "elodie"}) // too late
+		})
+		w.run(5 * time.Minute)
+		if got := w.total(); got["52130765"] != 1 {
+			t.Errorf("totals %v", got)
+		}
+		if got := w.covered(); got != "18:00:00-18:03:05" {
+			t.Errorf("covered %s", got)
+		}
+		if n := len(w.requests()); n > 12 {
+			t.Errorf("%d requests: it is polled after all is known", n)
+		}
+		if c := w.conditions(); c != "" {
+			t.Errorf("conditions %s", c)
+		}
+	})
+}
+
+// After a restart the same claims and donations have the same ids.
+func TestRestart(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &team{size: 30, step: 5}
+		s.many(100, begin)
+		w := open(t, 2*time.Minute+20*time.Second, sourcesAt(t, teamSource), s)
+		w.run(time.Minute)
+		donations, claims := len(of[*record.Donation](w)), len(of[*record.Coverage](w))
+		w.restart(sourcesAt(t, teamSource))
+		w.run(35 * time.Second)
+		if n := len(of[*record.Donation](w)); n != donations {
+			t.Errorf("%d donations after the restart, %d before", n, donations)
+		}
+		if n := len(of[*record.Coverage](w)); n != claims {
+			t.Errorf("%d claims after the restart, %d before", n, claims)
+		}
+		for _, c := range of[*record.Coverage](w) {
+			if c.Source != "team" || c.Connection != "team" || c.Collector != "one" || c.Set != "" || len(c.Channels) != 0 || c.Channel != "" {
+				t.Errorf("claim %+v", c)
+			}
+		}
+	})
+}
+
+// A row that can't be read is kept, told, and not claimed to be counted.
+func TestUnreadableDonation(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &team{size: 30, step: 5}
+		s.many(10, begin)
+		s.add(gift{cents: 5, at: begin.Add(90 * time.Second), broken: true, donor: "Jeanne Durand", comment: "Jeanne"})
+		w := open(t, 3*time.Minute+time.Second, sourcesAt(t, teamSource), s)
+		time.AfterFunc(70*time.Second, func() {
+			if c := w.conditions(); c != "source-shape team/donations, source-shape team/donations/backfill" {
+				t.Errorf("conditions %s", c)
+			}
+			if d := w.detail("source-shape"); !strings.Contains(d, "data[0].donation.converted_amount: an amount was expected, found text that is none") ||
+				!strings.Contains(d, "10 rows were read, 1 not") {
+				t.Errorf("detail %s", d)
+			}
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.gifts[10].broken = false
+		})
+		w.run(40 * time.Minute)
+		if got := w.covered(); got != "18:00:00-18:01:00 18:02:00-18:43:00" {
+			t.Errorf("covered %s", got)
+		}
+		answers := of[*record.Answer](w)
+		if len(answers) != 1 { // the same row once an hour, whether polls or the backfill saw it
+			t.Fatalf("%d answers", len(answers))
+		}
+		a := answers[0]
+		if !strings.HasPrefix(a.Body, `[{"id":11,"donation":{"id":11,"display_name":"`) || strings.Contains(a.Body, "Jeanne") || a.Problem == "" ||
+			a.Status != 200 || a.Source != "team" || !strings.HasPrefix(a.Request, "/api/v1/teams/42/donations?order=") || a.Channel != "" {
+			t.Errorf("answer %+v", a)
+		}
+		if got := w.total()["44842076"]; got != 1000 {
+			t.Errorf("total %d", got)
+		}
+		if got := w.total()[""]; got != 5 {
+			t.Errorf("the row that was mended is %d", got)
+		}
+		if c := w.conditions(); c != "" {
+			t.Errorf("conditions %s", c)
+		}
+	})
+}
+
+// An empty list where there were donations is not believed.
+func TestListThatIsEmptied(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &team{size: 30, step: 5}
+		s.many(10, begin)
+		w := open(t, time.Minute+time.Second, sourcesAt(t, teamSource), s)
+		time.AfterFunc(61*time.Second, func() { s.mu.Lock(); s.hidden = 10; s.mu.Unlock() })
+		time.AfterFunc(121*time.Second, func() {
+			if c := w.conditions(); c != "source-shape team/donations, source-stale team/donations" || !strings.Contains(w.detail("source-shape"), "an empty list where 10 donations") {
+				t.Errorf("conditions %s", c)
+			}
+			s.mu.Lock()
+			s.hidden = 0
+			s.mu.Unlock()
+		})
+		w.run(3 * time.Minute)
+		if c := w.conditions(); c != "" {
+			t.Errorf("conditions %s", c)
+		}
+		if got := w.covered(); got != "18:00:00-18:04:00" {
+			t.Errorf("covered %s", got)
+		}
+	})
+}
+
+// Pages that do not overlap prove nothing.
+func TestPagesThatDoNotOverlap(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &team{size: 10, step: 11} // one is left out between two pages
+		s.many(40, begin)
+		w := open(t, time.Minute+time.Second, sourcesAt(t, teamSource), s)
+		w.run(2 * time.Minute)
+		if c := w.conditions(); c != "source-incomplete team/donations" {
+			t.Errorf("conditions %s", c)
+		}
+		if got := w.covered(); got != "" {
+			t.Errorf("covered %s", got)
+		}
+		if st := w.poller.Status()[0]; !st.CompleteUntil.IsZero() {
+			t.Errorf("complete until %s", st.CompleteUntil)
+		}
+	})
+}
