@@ -105,7 +105,7 @@ func (a *Aggregator) Add(r record.Record) {
 		a.ignored++
 		return
 	}
-	counted := true
+	var counted bool
 	switch r.Kind {
 	case record.KindCoverage:
 		counted = a.addCoverage(r.Doc, ms)

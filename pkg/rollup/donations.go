@@ -217,13 +217,13 @@ func (c *charity) sample(of func(channel string, f fund) *record.Donations) {
 			fund
 			channel string
 		}
-		last struct {
-			at, sum, channels int64
+		roll struct {
+			sum, channels int64
 		}
 	)
 	var (
 		slots   = map[series]map[int64]int64{} // the sums of the members that are one channel
-		members = map[fund]map[int64]last{}
+		members = map[fund]map[int64]roll{}
 		counted = map[totalKey]struct{}{}
 	)
 	for k, cents := range c.totals {
@@ -242,7 +242,7 @@ func (c *charity) sample(of func(channel string, f fund) *record.Donations) {
 			continue
 		}
 		if members[k.fund] == nil {
-			members[k.fund] = map[int64]last{}
+			members[k.fund] = map[int64]roll{}
 		}
 		l := members[k.fund][k.slot]
 		l.sum = plus(l.sum, cents)
