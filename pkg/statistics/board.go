@@ -204,6 +204,14 @@ func (r *Race) At(i int) Board {
 	return b
 }
 
+// Last is the leaderboard at the end of the last hour that is counted; empty where none is.
+func (r *Race) Last() Board {
+	if len(r.Times) == 0 {
+		return Board{By: r.By, Currency: r.Currency, Range: Range{From: r.From, To: r.From}}
+	}
+	return r.At(len(r.Times) - 1)
+}
+
 func (r *Race) at(i int) Board {
 	b := Board{By: r.By, Currency: r.Currency, Range: Range{From: r.From, To: r.Times[i]}}
 	for _, l := range r.Lanes {

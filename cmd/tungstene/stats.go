@@ -1,0 +1,686 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tungstene/tungstene/pkg/app"
+	"github.com/tungstene/tungstene/pkg/charity/money"
+	"github.com/tungstene/tungstene/pkg/record"
+	"github.com/tungstene/tungstene/pkg/statistics"
+	"github.com/tungstene/tungstene/pkg/store"
+)
+
+type statsCmd struct {
+	Summary     statsSummaryCmd     `cmd:"" default:"withargs" help:"What a streamer, or the event, did in a span of time."`
+	Curve       statsCurveCmd       `cmd:"" help:"The same step by step."`
+	Leaderboard statsLeaderboardCmd `cmd:"" help:"Who has most of a number, and who went up or down."`
+	Records     statsRecordsCmd     `cmd:"" help:"The records of the event: the most, the longest, the first."`
+	Categories  statsCategoriesCmd  `cmd:"" help:"What was streamed, for how long, and how much it was watched."`
+	Bursts      statsBurstsCmd      `cmd:"" help:"The moments when chat or donations exploded, and what happened then."`
+	Overlap     statsOverlapCmd     `cmd:"" help:"Who chats where: audiences, what they share, newcomers. Counted from the messages."`
+	Compare     statsCompareCmd     `cmd:"" help:"The event beside an earlier edition, by the time since the start."`
+}
+
+func (statsCmd) Help() string {
+	return `Statistics of an event, straight from the store. "≥" is before numbers of which a part was not observed, "≈" before approximate ones, and what was not observed at all is unknown.
+
+Examples:
+  tungstene stats --data ./data
+  tungstene stats --data ./data --channel gamesdonequick --from 2026-09-05T00:00:00+02:00
+  tungstene stats leaderboard --by messages --data ./data
+  tungstene stats bursts --channel gamesdonequick --config tungstene.yaml --json`
+}
+
+// statsOf is what all views need.
+type statsOf struct {
+	app.Configured
+	Event string `help:"Event. Default: the only one."`
+	JSON  bool   `help:"Print JSON."                   name:"json"`
+}
+
+// statsIn is what views need that are of a span of time.
+type statsIn struct {
+	statsOf
+	From time.Time `help:"Start, as in 2026-09-04T18:00:00+02:00. Default: the event's."`
+	To   time.Time `help:"End (exclusive). Default: the event's."`
+}
+
+// with opens the store and calls f. Wrong use is told apart from what fails.
+func (c *statsOf) with(ctx context.Context, f func(r *statistics.Reader, s store.Store) error) (err error) {
+	s, err := openForReading(ctx, &c.Configured)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	r, err := statistics.Open(ctx, s, c.Event)
+	if err != nil {
+		return err //nolint:wrapcheck // it says all
+	}
+	return f(r, s)
+}
+
+func (c *statsIn) check() error {
+	if !c.From.IsZero() && !c.To.IsZero() && !c.From.Before(c.To) {
+		return app.Usage("--from %s is not before --to %s", c.From.Format(time.RFC3339), c.To.Format(time.RFC3339))
+	}
+	return nil
+}
+
+func (c *statsIn) in(r *statistics.Reader) statistics.Range {
+	rg := r.Whole()
+	if !c.From.IsZero() {
+		rg.From = c.From.UTC()
+	}
+	if !c.To.IsZero() {
+		rg.To = c.To.UTC()
+	}
+	return rg
+}
+
+func printJSON(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return fmt.Errorf("print: %w", err)
+	}
+	return nil
+}
+
+// grouped writes a number with commas.
+func grouped(n int64) string {
+	text := strconv.FormatInt(n, 10)
+	sign := ""
+	if n < 0 {
+		sign, text = "-", text[1:]
+	}
+	for i := len(text) - 3; i > 0; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return sign + text
+}
+
+// marked puts the marks of its coverage and error on a number.
+func marked(text, coverage string, relative float64) string {
+	switch {
+	case coverage != record.Complete && coverage != record.Partial:
+		return "unknown"
+	case relative > 0:
+		text = fmt.Sprintf("≈ %s (±%.1f %%)", text, relative*100)
+	}
+	if coverage == record.Partial {
+		return "≥ " + text
+	}
+	return text
+}
+
+func countText(v statistics.Count) string { return marked(grouped(v.N), v.Coverage, v.Error) }
+
+func measureText(v statistics.Measure, decimals int) string {
+	text := strconv.FormatFloat(v.N, 'f', decimals, 64)
+	if decimals == 0 {
+		text = grouped(int64(v.N + 0.5))
+	}
+	return marked(text, v.Coverage, v.Error)
+}
+
+func centsText(v statistics.Count, currency string) string {
+	return marked(money.Format(v.N, currency, "en"), v.Coverage, v.Error)
+}
+
+func minutesText(n int64) string { return fmt.Sprintf("%d h %02d", n/60, n%60) }
+
+// lengthText writes a length in whole minutes.
+func lengthText(d time.Duration) string { return minutesText(int64(d / time.Minute)) }
+
+// when writes a moment in the event's time zone.
+func when(r *statistics.Reader, t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.In(r.Location()).Format("Mon 2 Jan 15:04")
+}
+
+type statsSummaryCmd struct {
+	statsIn
+	Channel string `help:"Login, display name or Twitch id. Default: the event."`
+	Raids   bool   `help:"Tell of raids out too: all notices of the event are read for it."`
+}
+
+func (statsSummaryCmd) Help() string {
+	return "Examples:\n  tungstene stats --data ./data\n  tungstene stats summary --channel gamesdonequick --raids --config tungstene.yaml --json"
+}
+
+func (c *statsSummaryCmd) Run(ctx context.Context, env app.Env) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	return c.with(ctx, func(r *statistics.Reader, _ store.Store) error {
+		who, err := r.Find(ctx, c.Channel)
+		if err != nil {
+			return err //nolint:wrapcheck // it says all
+		}
+		if c.Raids {
+			if _, err := r.Raids(ctx); err != nil {
+				return fmt.Errorf("read the raids: %w", err)
+			}
+		}
+		s, err := r.Summary(ctx, who.Channel, c.in(r))
+		if err != nil {
+			return fmt.Errorf("summarize: %w", err)
+		}
+		if c.JSON {
+			return printJSON(env.Stdout, s)
+		}
+		showSummary(env.Stdout, r, &s)
+		return nil
+	})
+}
+
+func showSummary(w io.Writer, r *statistics.Reader, s *statistics.Summary) {
+	fmt.Fprintf(w, "%s, %s to %s\n", s.Name, when(r, s.From), when(r, s.To))
+	if s.Through.IsZero() {
+		fmt.Fprintln(w, "Nothing is counted yet.")
+		return
+	}
+	if end := s.Through.Add(time.Minute); end.Before(s.To) {
+		fmt.Fprintf(w, "counted until %s\n", when(r, end))
+	}
+	fmt.Fprintln(w)
+	table(w, "NUMBER\tVALUE", func(add func(...any)) {
+		if s.Channel == record.AllChannels {
+			add("channels", s.Channels)
+		}
+		add("streamed", marked(minutesText(s.StreamMinutes.N), s.StreamMinutes.Coverage, 0))
+		add("watched, hours", measureText(statistics.Measure{N: s.WatchMinutes.N / 60, Coverage: s.WatchMinutes.Coverage}, 0))
+		add("viewers, average", measureText(s.AverageViewers, 0))
+		add("viewers, peak", strings.TrimSpace(countText(s.PeakViewers)+"  "+when(r, s.PeakAt)))
+		add("messages", countText(s.Messages))
+		add("  a minute", measureText(s.MessagesPerMinute, 1))
+		add("  an hour that someone watched", measureText(s.MessagesPerViewerHour, 2))
+		add("  of first-time chatters", countText(s.FirstMessages))
+		add("chatters", countText(s.Chatters))
+		add("emotes", countText(s.Emotes))
+		for i, e := range s.TopEmotes[:min(3, len(s.TopEmotes))] {
+			coverage := s.Emotes.Coverage
+			if !s.TopEmotesExact {
+				coverage = record.Partial
+			}
+			add(fmt.Sprintf("  %d. %s", i+1, e.Name), marked(grouped(int64(e.Count)), coverage, 0))
+		}
+		add("subscriptions: new, renewed, given", countText(s.Subs)+", "+countText(s.Resubs)+", "+countText(s.Gifts))
+		add("bits", countText(s.Bits))
+		add("raids in, with viewers", countText(s.RaidsIn)+", "+countText(s.RaidInViewers))
+		if s.RaidsOut.Known() {
+			add("raids out, with viewers", countText(s.RaidsOut)+", "+countText(s.RaidOutViewers))
+		}
+		add("bans, timeouts, deletions", countText(s.Bans)+", "+countText(s.Timeouts)+", "+countText(s.Deletes))
+		for _, d := range s.Donations {
+			add("donations, "+d.Source, centsText(d.Corrected, d.Currency))
+			if d.Corrected.N != d.Total.N {
+				add("  without corrections", centsText(d.Total, d.Currency))
+			}
+			add("  in this time", centsText(d.RaisedCorrected, d.Currency))
+			if d.Count.Known() {
+				add("  single ones, largest", countText(d.Count)+", "+centsText(d.Largest, d.Currency))
+			}
+		}
+	})
+	if s.Channel == record.AllChannels || len(s.Sessions) == 0 {
+		return
+	}
+	fmt.Fprintln(w)
+	table(w, "STREAM\tUNTIL\tLENGTH\tCATEGORY\tTITLE", func(add func(...any)) {
+		for _, one := range s.Sessions {
+			until := when(r, one.Ended)
+			if one.Ended.IsZero() {
+				until = "running"
+			}
+			add(when(r, one.Started), until, lengthText(one.Length()), one.Category, one.Title)
+		}
+	})
+}
+
+type statsCurveCmd struct {
+	statsIn
+	Channel string        `help:"Login, display name or Twitch id. Default: the event."`
+	Step    time.Duration `default:"1h"                                                 help:"Length of a step: 1m, or what divides an hour or is a multiple of one."`
+}
+
+func (statsCurveCmd) Help() string {
+	return "Examples:\n  tungstene stats curve --data ./data\n  tungstene stats curve --channel gamesdonequick --step 5m --config tungstene.yaml --json"
+}
+
+func (c *statsCurveCmd) Run(ctx context.Context, env app.Env) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	return c.with(ctx, func(r *statistics.Reader, _ store.Store) error {
+		who, err := r.Find(ctx, c.Channel)
+		if err != nil {
+			return err //nolint:wrapcheck // it says all
+		}
+		curve, err := r.Curve(ctx, who.Channel, c.in(r), c.Step)
+		if errors.Is(err, statistics.ErrStep) {
+			return app.Usage("--step: %w", err)
+		}
+		if err != nil {
+			return fmt.Errorf("make the curve: %w", err)
+		}
+		if c.JSON {
+			return printJSON(env.Stdout, curve)
+		}
+		table(env.Stdout, "TIME\tMESSAGES\tVIEWERS\tPEAK\tRAISED\tTOTAL", func(add func(...any)) {
+			for _, p := range curve.Points {
+				add(when(r, p.Time), countText(p.Messages), measureText(p.Viewers, 0), countText(p.Peak),
+					centsText(p.RaisedCorrected, curve.Currency), centsText(p.Corrected, curve.Currency))
+			}
+		})
+		return nil
+	})
+}
+
+type statsLeaderboardCmd struct {
+	statsIn
+	By   string `default:"donations" help:"Number that it is by: donations, peak_viewers, average_viewers, watch_minutes, stream_minutes, messages, chatters, emotes, subs, bits, raid_in_viewers or first_messages."`
+	Top  int    `default:"20"        help:"Places that are shown; 0 for all."`
+	Race bool   `help:"Print the standings at the end of each hour."`
+}
+
+func (statsLeaderboardCmd) Help() string {
+	return `Without --from and --to the changes are those of the last hour that is counted.
+
+Examples:
+  tungstene stats leaderboard --data ./data
+  tungstene stats leaderboard --by chatters --top 0 --from 2026-09-05T00:00:00+02:00 --config tungstene.yaml
+  tungstene stats leaderboard --by donations --race --data ./data --json`
+}
+
+func (c *statsLeaderboardCmd) Run(ctx context.Context, env app.Env) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	if !slices.Contains(statistics.Bys(), c.By) {
+		return app.Usage("--by %q: use one of %s", c.By, strings.Join(statistics.Bys(), ", "))
+	}
+	ranged := !c.From.IsZero() || !c.To.IsZero()
+	switch {
+	case c.Top < 0:
+		return app.Usage("--top %d: use 0 for all, or more", c.Top)
+	case c.Race && ranged:
+		return app.Usage("--race is of the whole event: it goes with neither --from nor --to")
+	}
+	return c.with(ctx, func(r *statistics.Reader, _ store.Store) error {
+		if ranged {
+			summaries, err := r.Summaries(ctx, c.in(r))
+			if err != nil {
+				return fmt.Errorf("summarize: %w", err)
+			}
+			b, err := statistics.BoardOf(c.By, summaries)
+			if err != nil {
+				return err //nolint:wrapcheck // it was checked
+			}
+			return c.show(env.Stdout, r, b)
+		}
+		races, err := r.Races(ctx, c.By)
+		if err != nil {
+			return fmt.Errorf("make the leaderboard: %w", err)
+		}
+		race := races[0]
+		if !c.Race {
+			return c.show(env.Stdout, r, race.Last())
+		}
+		if c.Top > 0 {
+			race.Lanes = race.Lanes[:min(c.Top, len(race.Lanes))]
+		}
+		if c.JSON {
+			return printJSON(env.Stdout, race)
+		}
+		table(env.Stdout, "STREAMER\tPLACE AFTER EACH HOUR", func(add func(...any)) {
+			for _, l := range race.Lanes {
+				places := make([]string, len(l.Places))
+				for j, p := range l.Places {
+					places[j] = placeText(p)
+				}
+				add(l.Name, strings.Join(places, " "))
+			}
+		})
+		return nil
+	})
+}
+
+// placeText writes a place, and a point for none.
+func placeText(place int) string {
+	if place == 0 {
+		return "."
+	}
+	return strconv.Itoa(place)
+}
+
+func (c *statsLeaderboardCmd) show(w io.Writer, r *statistics.Reader, b statistics.Board) error {
+	if c.Top > 0 {
+		b.Rows = b.Rows[:min(c.Top, len(b.Rows))]
+	}
+	if c.JSON {
+		return printJSON(w, b)
+	}
+	fmt.Fprintf(w, "%s until %s\n\n", b.By, when(r, b.To))
+	table(w, "PLACE\tCHANGE\tSTREAMER\tVALUE\tSHARE", func(add func(...any)) {
+		for _, row := range b.Rows {
+			value, share, change := countText(row.Value), "", ""
+			if b.By == statistics.ByDonated {
+				value = centsText(row.Value, b.Currency)
+			}
+			if row.Share > 0 {
+				share = fmt.Sprintf("%.1f %%", row.Share*100)
+			}
+			switch {
+			case row.New && !b.Before.IsZero():
+				change = "new"
+			case row.Change != 0:
+				change = fmt.Sprintf("%+d", row.Change)
+			}
+			add(row.Place, change, row.Name, value, share)
+		}
+	})
+	return nil
+}
+
+type statsRecordsCmd struct{ statsOf }
+
+func (statsRecordsCmd) Help() string {
+	return "Examples:\n  tungstene stats records --data ./data\n  tungstene stats records --event zevent-2026 --config tungstene.yaml --json"
+}
+
+func (c *statsRecordsCmd) Run(ctx context.Context, env app.Env) error {
+	return c.with(ctx, func(r *statistics.Reader, _ store.Store) error {
+		feats, err := r.Feats(ctx)
+		if err != nil {
+			return fmt.Errorf("look for records: %w", err)
+		}
+		if c.JSON {
+			return printJSON(env.Stdout, append([]statistics.Feat{}, feats...))
+		}
+		table(env.Stdout, "RECORD\tVALUE\tWHO\tWHEN\tFROM", func(add func(...any)) {
+			for _, f := range feats {
+				value := countText(f.Value) + " " + f.Unit
+				switch f.Unit {
+				case "cents":
+					value = centsText(f.Value, f.Currency)
+				case "minutes":
+					value = marked(minutesText(f.Value.N), f.Value.Coverage, 0)
+				}
+				from := ""
+				if f.Other != nil {
+					from = f.Other.Name
+				}
+				add(strings.ReplaceAll(f.Name, "_", " "), value, f.Streamer.Name, when(r, f.At), from)
+			}
+		})
+		return nil
+	})
+}
+
+type statsCategoriesCmd struct {
+	statsIn
+	Channel string `help:"Login, display name or Twitch id. Default: the event."`
+}
+
+func (statsCategoriesCmd) Help() string {
+	return "Examples:\n  tungstene stats categories --data ./data\n  tungstene stats categories --channel gamesdonequick --config tungstene.yaml --json"
+}
+
+func (c *statsCategoriesCmd) Run(ctx context.Context, env app.Env) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	return c.with(ctx, func(r *statistics.Reader, _ store.Store) error {
+		who, err := r.Find(ctx, c.Channel)
+		if err != nil {
+			return err //nolint:wrapcheck // it says all
+		}
+		categories, err := r.Categories(ctx, who.Channel, c.in(r))
+		if err != nil {
+			return fmt.Errorf("put the categories together: %w", err)
+		}
+		if c.JSON {
+			return printJSON(env.Stdout, categories)
+		}
+		table(env.Stdout, "CATEGORY\tCHANNELS\tSTREAMED\tWATCHED, HOURS\tMESSAGES\tPEAK", func(add func(...any)) {
+			for _, one := range categories {
+				name := one.Name
+				if name == "" {
+					name = "(none)"
+				}
+				add(name, one.Channels, lengthText(one.Time),
+					measureText(statistics.Measure{N: one.WatchMinutes.N / 60, Coverage: one.WatchMinutes.Coverage}, 0),
+					countText(one.Messages), countText(one.Peak))
+			}
+		})
+		return nil
+	})
+}
+
+type statsBurstsCmd struct {
+	statsIn
+	Channel string `help:"Login, display name or Twitch id. Default: the event as a whole."`
+	Top     int    `default:"20"                                                            help:"How many are shown."`
+}
+
+func (statsBurstsCmd) Help() string {
+	return "Examples:\n  tungstene stats bursts --data ./data\n  tungstene stats bursts --channel gamesdonequick --top 5 --config tungstene.yaml --json"
+}
+
+func (c *statsBurstsCmd) Run(ctx context.Context, env app.Env) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	if c.Top < 1 {
+		return app.Usage("--top %d: use 1 or more", c.Top)
+	}
+	return c.with(ctx, func(r *statistics.Reader, _ store.Store) error {
+		who, err := r.Find(ctx, c.Channel)
+		if err != nil {
+			return err //nolint:wrapcheck // it says all
+		}
+		curve, err := r.Curve(ctx, who.Channel, c.in(r), time.Minute)
+		if err != nil {
+			return fmt.Errorf("make the curve: %w", err)
+		}
+		bursts, err := r.BurstsIn(ctx, curve, statistics.BurstConfig{Most: c.Top})
+		if err != nil {
+			return fmt.Errorf("look for bursts: %w", err)
+		}
+		if c.JSON {
+			return printJSON(env.Stdout, bursts)
+		}
+		table(env.Stdout, "WHEN\tMINUTES\tOF\tPEAK A MINUTE\tBEFORE\tWHAT HAPPENED", func(add func(...any)) {
+			for _, b := range bursts {
+				peak, level := grouped(b.Peak), grouped(int64(b.Level))
+				if b.Of == statistics.OfDonations {
+					peak, level = money.Format(b.Peak, curve.Currency, "en"), money.Format(int64(b.Level), curve.Currency, "en")
+				}
+				what := make([]string, len(b.Moments))
+				for i, m := range b.Moments {
+					what[i] = momentText(m, curve.Currency)
+				}
+				add(when(r, b.PeakAt), int(b.Length()/time.Minute), b.Of, peak, level, strings.Join(what, "; "))
+			}
+		})
+		return nil
+	})
+}
+
+func momentText(m statistics.Moment, currency string) string {
+	text := m.Kind
+	switch m.Kind {
+	case statistics.MomentGoal, statistics.MomentDonation:
+		text += " " + money.Format(m.Number, currency, "en")
+	case statistics.MomentRaid:
+		text += " of " + grouped(m.Number)
+	}
+	if m.Text != "" {
+		text += " (" + m.Text + ")"
+	}
+	return text
+}
+
+type statsOverlapCmd struct {
+	statsIn
+	Channel string `help:"Only pairs with this channel: login, display name or Twitch id."`
+	Top     int    `default:"20"                                                           help:"How many pairs are shown; 0 for all."`
+}
+
+func (statsOverlapCmd) Help() string {
+	return `Reads every message of the event until the end of the span: about half a minute for ten million. Nobody is named.
+
+Examples:
+  tungstene stats overlap --data ./data
+  tungstene stats overlap --channel gamesdonequick --top 0 --config tungstene.yaml --json`
+}
+
+func (c *statsOverlapCmd) Run(ctx context.Context, env app.Env) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	if c.Top < 0 {
+		return app.Usage("--top %d: use 0 for all, or more", c.Top)
+	}
+	return c.with(ctx, func(r *statistics.Reader, _ store.Store) error {
+		who, err := r.Find(ctx, c.Channel)
+		if err != nil {
+			return err //nolint:wrapcheck // it says all
+		}
+		a, err := r.Audience(ctx, c.in(r))
+		if err != nil {
+			return err //nolint:wrapcheck // it says all
+		}
+		if who.Channel != record.AllChannels {
+			a.Overlaps = slices.DeleteFunc(a.Overlaps, func(o statistics.Overlap) bool { return o.A != who.Channel && o.B != who.Channel })
+		}
+		if c.Top > 0 {
+			a.Overlaps = a.Overlaps[:min(c.Top, len(a.Overlaps))]
+		}
+		if c.JSON {
+			return printJSON(env.Stdout, a)
+		}
+		showAudience(env.Stdout, r, &a)
+		return nil
+	})
+}
+
+func showAudience(w io.Writer, r *statistics.Reader, a *statistics.Audience) {
+	names := map[string]string{}
+	for _, c := range a.Channels {
+		names[c.Channel] = c.Name
+	}
+	fmt.Fprintf(w, "%s chatters, %s messages, %s to %s\n\n", countText(a.Chatters), countText(a.Messages), when(r, a.From), when(r, a.To))
+	table(w, "WROTE\tCHATTERS\tMESSAGES", func(add func(...any)) {
+		for _, b := range a.Spread {
+			span := fmt.Sprintf("%d to %d", b.Min, b.Max)
+			switch b.Max {
+			case 0:
+				span = fmt.Sprintf("%d or more", b.Min)
+			case b.Min:
+				span = strconv.FormatInt(b.Min, 10)
+			}
+			add(span, grouped(b.Chatters), grouped(b.Messages))
+		}
+	})
+	fmt.Fprintln(w)
+	table(w, "DAY\tCHATTERS\tNEW\tRETURNING", func(add func(...any)) {
+		for _, d := range a.Days {
+			add(d.Time.In(r.Location()).Format("Mon 2 Jan"), countText(d.Chatters), countText(d.Newcomers), countText(d.Returning))
+		}
+	})
+	fmt.Fprintln(w)
+	table(w, "CHANNELS\t\tSHARED\tOF THE FIRST\tOF THE SECOND", func(add func(...any)) {
+		for _, o := range a.Overlaps {
+			add(names[o.A], names[o.B], grouped(o.Shared), fmt.Sprintf("%.1f %%", o.OfA*100), fmt.Sprintf("%.1f %%", o.OfB*100))
+		}
+	})
+}
+
+type statsCompareCmd struct {
+	statsOf
+	With string        `help:"Earlier edition: another event of the store, or a CSV file of minutes (time, viewers, chat_messages, emotes, donations_count, donations_total_eur)." placeholder:"EVENT|FILE.csv" required:""`
+	Step time.Duration `default:"1h"                                                                                                                                              help:"Length of a step, in whole minutes."`
+}
+
+func (statsCompareCmd) Help() string {
+	return `Both are put on one axis, the time since their start. Where either was not observed there is no ratio.
+
+Examples:
+  tungstene stats compare --with zevent-2025 --event zevent-2026 --config tungstene.yaml
+  tungstene stats compare --with agdq2020-minutes.csv --step 30m --data ./data --json`
+}
+
+func (c *statsCompareCmd) Run(ctx context.Context, env app.Env) error {
+	if c.Step < time.Minute || c.Step%time.Minute != 0 {
+		return app.Usage("--step %s: use whole minutes", c.Step)
+	}
+	if c.With == "" {
+		return app.Usage("--with: name an event or a file")
+	}
+	return c.with(ctx, func(r *statistics.Reader, s store.Store) error {
+		there, err := c.edition(ctx, s)
+		if err != nil {
+			return err
+		}
+		res, err := r.Compare(ctx, there, c.Step)
+		if err != nil {
+			return fmt.Errorf("compare: %w", err)
+		}
+		if c.JSON {
+			return printJSON(env.Stdout, res)
+		}
+		fmt.Fprintf(env.Stdout, "%s beside %s\n\n", res.Here.Name, res.There.Name)
+		amount := func(m statistics.Measure, currency string) string {
+			return centsText(statistics.Count{N: int64(m.N), Coverage: m.Coverage}, currency)
+		}
+		times := func(m statistics.Measure) string {
+			if !m.Known() {
+				return "-"
+			}
+			return fmt.Sprintf("x %.2f", m.N)
+		}
+		table(env.Stdout, "AFTER\tVIEWERS\tTHERE\t\tMESSAGES\tTHERE\t\tTOTAL\tTHERE\t", func(add func(...any)) {
+			for _, p := range res.Points {
+				add(lengthText(p.After), measureText(p.Viewers.Here, 0), measureText(p.Viewers.There, 0), times(p.Viewers.Ratio),
+					measureText(p.Messages.Here, 0), measureText(p.Messages.There, 0), times(p.Messages.Ratio),
+					amount(p.Total.Here, res.Here.Currency), amount(p.Total.There, res.There.Currency), times(p.Total.Ratio))
+			}
+		})
+		return nil
+	})
+}
+
+// edition is what is compared with: a file where the name is one's.
+func (c *statsCompareCmd) edition(ctx context.Context, s store.Store) (statistics.Curve, error) {
+	if strings.HasSuffix(strings.ToLower(c.With), ".csv") {
+		f, err := os.Open(filepath.Clean(c.With))
+		if err != nil {
+			return statistics.Curve{}, app.Usage("--with: %w", err)
+		}
+		curve, err := statistics.ReadEdition(f, strings.TrimSuffix(filepath.Base(c.With), filepath.Ext(c.With)))
+		return curve, errors.Join(err, f.Close())
+	}
+	r, err := statistics.Open(ctx, s, c.With)
+	if err != nil {
+		return statistics.Curve{}, err //nolint:wrapcheck // it says all
+	}
+	curve, err := r.Curve(ctx, record.AllChannels, r.Whole(), time.Minute)
+	if err != nil {
+		return curve, fmt.Errorf("make the curve of event %s: %w", c.With, err)
+	}
+	return curve, nil
+}
