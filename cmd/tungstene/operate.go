@@ -535,6 +535,7 @@ func (c *collectorsListCmd) Run(ctx context.Context, env app.Env) error {
 						time.Since(k.Seen).Round(time.Second).String()+" ago")
 				}
 			})
+			listSources(w, list)
 			var told []control.Condition
 			for _, k := range list {
 				for _, cond := range k.Conditions {
@@ -550,6 +551,36 @@ func (c *collectorsListCmd) Run(ctx context.Context, env app.Env) error {
 				}
 			}
 		})
+}
+
+// listSources shows the charity sources that collectors poll, where any does.
+func listSources(w io.Writer, list []control.Collector) {
+	if !slices.ContainsFunc(list, func(k control.Collector) bool { return len(k.Sources) > 0 }) {
+		return
+	}
+	ago := func(t time.Time) string {
+		if t.IsZero() {
+			return "never"
+		}
+		return time.Since(t).Round(time.Second).String() + " ago"
+	}
+	fmt.Fprintln(w)
+	table(w, "SOURCE\tKIND\tCOLLECTOR\tEVENTS\tDONATIONS\tANSWERED\tCOMPLETE UNTIL\tFAILED", func(add func(...any)) {
+		for _, k := range list {
+			for _, s := range k.Sources {
+				complete := "-"
+				switch {
+				case s.Backfilling:
+					complete = "reading all again"
+				case !s.CompleteUntil.IsZero():
+					complete = ago(s.CompleteUntil)
+				}
+				add(s.Name, s.Kind, k.Name, strings.Join(s.Events, ","), s.Donations, ago(s.LastSuccess), complete,
+					fmt.Sprintf("%d of %d", s.Failures, s.Requests))
+			}
+		}
+	})
+	fmt.Fprintln(w)
 }
 
 type collectorsForgetCmd struct {

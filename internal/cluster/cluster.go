@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -70,6 +71,8 @@ type Cluster struct {
 
 	// What runs, in the order of starting.
 	Masters, Collectors, Consumers []*Program
+	// Charity is the collector that only polls charity sources; none before AddCharity.
+	Charity []*Program
 
 	gate    *Proxy
 	addrs   map[string]string // of the masters: they outlast a restart
@@ -165,7 +168,7 @@ func (c *Cluster) addUsers() {
 
 // Roles is what runs.
 func (c *Cluster) Roles() []*Program {
-	return append(append(append([]*Program(nil), c.Masters...), c.Collectors...), c.Consumers...)
+	return slices.Concat(c.Masters, c.Collectors, c.Charity, c.Consumers)
 }
 
 // MasterURLs are where the masters are reached, whichever of them runs.
@@ -290,6 +293,30 @@ func (c *Cluster) AddCollector() *Program {
 	return p
 }
 
+// charityName is the collector that only polls charity sources.
+const charityName = "collector-charity"
+
+// AddCharity starts a collector that polls the charity sources of a file and reads no chat, and returns
+// when it serves.
+func (c *Cluster) AddCharity(sources string) *Program {
+	c.T.Helper()
+	path := c.Write("charity.yaml", sources)
+	more := c.Config
+	c.Config = func(program string) (lines string) {
+		if more != nil {
+			lines = more(program)
+		}
+		if program == charityName {
+			lines += fmt.Sprintf("charity:\n  sources: %s\ncollector:\n  capacity: 0\n", path)
+		}
+		return lines
+	}
+	p := c.launch(charityName)
+	c.Charity = append(c.Charity, p)
+	p.Address() // it serves
+	return p
+}
+
 // launch runs a role by its name.
 func (c *Cluster) launch(name string) *Program {
 	c.T.Helper()
@@ -319,7 +346,7 @@ func (c *Cluster) File(name string) string {
 func (c *Cluster) Revive(name string) *Program {
 	c.T.Helper()
 	p := c.launch(name)
-	for _, list := range [][]*Program{c.Masters, c.Collectors, c.Consumers} {
+	for _, list := range [][]*Program{c.Masters, c.Collectors, c.Charity, c.Consumers} {
 		for i, old := range list {
 			if old.Name == name {
 				list[i] = p

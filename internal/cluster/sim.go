@@ -14,8 +14,8 @@ import (
 // Twitch is a simulator that runs as a process.
 type Twitch struct {
 	*Program
-	// Ledger is the file that it tells in what it has sent.
-	Ledger string
+	// Ledger is the file that it tells in what it has sent, Donations that of what was given.
+	Ledger, Donations string
 	// IRC is the address of its chat, Helix and Auth are the URLs of its API, Web that of its own.
 	IRC, Helix, Auth, Web string
 }
@@ -23,9 +23,9 @@ type Twitch struct {
 // StartSim runs `tungstene sim` with a ledger.
 func (w *World) StartSim(args ...string) *Twitch {
 	w.T.Helper()
-	s := &Twitch{Ledger: filepath.Join(w.Dir, "ledger.jsonl")}
+	s := &Twitch{Ledger: filepath.Join(w.Dir, "ledger.jsonl"), Donations: filepath.Join(w.Dir, "donations.jsonl")}
 	s.Program = w.Start("sim", "tungstene", append([]string{
-		"sim", "--listen-irc", "127.0.0.1:0", "--listen-http", "127.0.0.1:0", "--ledger", s.Ledger,
+		"sim", "--listen-irc", "127.0.0.1:0", "--listen-http", "127.0.0.1:0", "--ledger", s.Ledger, "--donations-ledger", s.Donations,
 	}, args...)...)
 	w.Until("the simulator listens", func() error {
 		b, err := os.ReadFile(s.out)
@@ -78,12 +78,23 @@ func (s *Twitch) HasSent(n int64) func() error {
 // Fault asks the simulator to do something.
 func (s *Twitch) Fault(body string) {
 	s.w.T.Helper()
-	req, err := http.NewRequestWithContext(s.w.T.Context(), http.MethodPost, s.Web+"/sim/fault", strings.NewReader(body))
+	s.post("/sim/fault", body)
+}
+
+// EndTraffic has nothing sent and nothing given any more; Helix and the charity sources go on.
+func (s *Twitch) EndTraffic() {
+	s.w.T.Helper()
+	s.post("/sim/end", "")
+}
+
+func (s *Twitch) post(path, body string) {
+	s.w.T.Helper()
+	req, err := http.NewRequestWithContext(s.w.T.Context(), http.MethodPost, s.Web+path, strings.NewReader(body))
 	if err != nil {
 		s.w.T.Fatal(err)
 	}
 	if status, answer, err := s.w.Do(req); err != nil || status != http.StatusOK {
-		s.w.T.Fatalf("/sim/fault %s: %d %s %v", body, status, answer, err)
+		s.w.T.Fatalf("%s %s: %d %s %v", path, body, status, answer, err)
 	}
 }
 
