@@ -70,6 +70,7 @@ func (m *Master) newHandler() http.Handler {
 	m.routes()
 	m.privacyRoutes()
 	m.repairRoutes()
+	m.charityRoutes()
 	return m.guard(mux)
 }
 

@@ -41,6 +41,7 @@ type Master struct {
 	api                   huma.API
 	limits                map[string]time.Duration // of operations that may last longer, by pattern
 	metrics               *metrics
+	goals                 goalWatch
 
 	// wake has the leader look at once, resolve has it look up logins at once; each holds at
 	// most one nudge.

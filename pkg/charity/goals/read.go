@@ -146,6 +146,9 @@ func Read(data []byte, format, currency string) ([]Entry, []Problem) {
 	return r.entries, r.problems
 }
 
+// Format is the format that a list has by its looks.
+func Format(data []byte) string { return looksLike(bytes.TrimPrefix(data, []byte("\ufeff"))) }
+
 // looksLike guesses a format: JSON begins with a bracket, YAML has a line that says goals, channels or
 // begins an item.
 func looksLike(data []byte) string {

@@ -272,3 +272,33 @@ func read[T any](ctx context.Context, s Store, q store.Query) ([]T, error) {
 	}
 	return all, nil
 }
+
+// SeriesOfAll are the raw running totals of all channels, and of the event, in a range, as Series has
+// them, and what single donations add up to in it, by channel, at the end of each minute that has any.
+// Channels whose total is a sum of single donations are left out: their total can't be told apart from
+// those.
+func SeriesOfAll(ctx context.Context, s Store, event string, f Fund, from, to time.Time) (series, given map[string][]corrections.Sample, err error) {
+	series, given = map[string][]corrections.Sample{}, map[string][]corrections.Sample{}
+	sums := map[string]int64{}
+	for d, err := range scan(ctx, s, store.Query{Collection: store.Minutes, Event: event, From: from, To: to}) {
+		if err != nil {
+			return nil, nil, err
+		}
+		said, ok := Pick(d.Donations, f)
+		if !ok {
+			continue
+		}
+		by := BySamples
+		if said.Samples == 0 && d.Channel == record.AllChannels {
+			by = ByChannels
+		}
+		series[d.Channel] = append(series[d.Channel], samples(said, by, d.Time, 0)...)
+		if said.Count > 0 {
+			sums[d.Channel] += said.Cents
+			end := d.Time.Add(time.Minute - time.Millisecond)
+			given[d.Channel] = append(given[d.Channel], corrections.Sample{Time: end, Cents: sums[d.Channel]})
+		}
+	}
+	maps.DeleteFunc(series, func(_ string, list []corrections.Sample) bool { return len(list) == 0 })
+	return series, given, nil
+}
