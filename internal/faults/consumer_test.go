@@ -51,7 +51,7 @@ func TestConsumersKilled(t *testing.T) {
 // The consumer whose rollup leads stands still for longer than its lease, around the closing of a
 // minute, and wakes: what it holds in hand must not overwrite what the other has written.
 func TestRollupStopped(t *testing.T) {
-	s := begin(t, options{Options: cluster.Options{Sim: []string{"--disorder", "0.02"}}})
+	s := begin(t, options{Options: cluster.Options{Rate: 12, Sim: []string{"--disorder", "0.02"}}})
 	times := 2
 	if full() {
 		times = 4
