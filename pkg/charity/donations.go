@@ -263,7 +263,7 @@ func (p *poller) poll(ctx context.Context, f *feed, events []*eventView, slot ti
 			etag, modified = resp.etag, resp.modified
 			f.newETag, f.newModified = "", ""
 		}
-		r, ok := p.take(ctx, f, events, slot, f.name, shown, resp, true)
+		r, ok := p.take(ctx, f, events, slot, asking{subject: f.name, shown: shown, first: page == 0, polled: true}, resp)
 		if !ok {
 			return pollFailed
 		}
@@ -331,15 +331,23 @@ func (f *feed) keys(r *reading) []uint64 {
 	return out
 }
 
+// asking is why a page was asked for.
+type asking struct {
+	subject string // of conditions
+	shown   string
+	first   bool // it is the first page of several
+	polled  bool // by a poll, not while all are read
+}
+
 // take reads a page, tells what is wrong with it, keeps what can't be read and emits what can. It reports
 // whether there was a list.
-func (p *poller) take(ctx context.Context, f *feed, events []*eventView, slot time.Time, subject, shown string, resp response, polled bool) (*reading, bool) {
+func (p *poller) take(ctx context.Context, f *feed, events []*eventView, slot time.Time, by asking, resp response) (*reading, bool) {
 	if !resp.answered {
 		return nil, false
 	}
 	if resp.reason != reasonOK && resp.reason != reasonShape {
 		// What it is has been told; what it says may tell more.
-		a := record.Answer{Request: shown, Status: resp.status, Type: resp.kind, Problem: resp.detail}
+		a := record.Answer{Request: by.shown, Status: resp.status, Type: resp.kind, Problem: resp.detail}
 		_ = p.keep(ctx, f, events, slot, a, resp.body, true) // it is asked for again in any case
 		return nil, false
 	}
@@ -347,15 +355,15 @@ func (p *poller) take(ctx context.Context, f *feed, events []*eventView, slot ti
 	if resp.reason != reasonOK {
 		r.problem("%s", resp.detail)
 	}
-	if p.troubled(ctx, f, events, slot, subject, shown, resp, &r) != nil {
+	if p.troubled(ctx, f, events, slot, by.subject, by.shown, resp, &r, by.first) != nil {
 		return nil, false
 	}
 	for _, e := range events {
-		if p.donations(ctx, f, e, slot, &r, polled) != nil {
+		if p.donations(ctx, f, e, slot, &r, by.polled) != nil {
 			return nil, false
 		}
 	}
-	p.spoilt(f, events, slot, &r, polled)
+	p.spoilt(f, events, slot, &r, by.polled)
 	return &r, r.found
 }
 
@@ -619,7 +627,7 @@ func (p *poller) progress(events []*eventView, slot time.Time, outcomes []outcom
 func (p *poller) fillPage(ctx context.Context, f *feed, events []*eventView, slot time.Time) bool {
 	fl := f.fill
 	resp, shown := p.ask(ctx, f, fl.pos, request{})
-	r, ok := p.take(ctx, f, events, slot, f.name+"/backfill", shown, resp, false)
+	r, ok := p.take(ctx, f, events, slot, asking{subject: f.name + "/backfill", shown: shown, first: fl.pages == 0}, resp)
 	if !ok || !r.whole {
 		if fl.failures++; fl.failures >= cursorTries && fl.pos.cursor != "" && ctx.Err() == nil {
 			f.startFill() // a cursor can grow old

@@ -504,11 +504,16 @@ func (p *poller) emit(ctx context.Context, docs []record.Document) error {
 }
 
 // troubled tells what could not be read of an answer, and keeps the parts of it. Bodies of which nothing
-// can be read are kept whole; of others the rows that can't.
-func (p *poller) troubled(ctx context.Context, f *feed, events []*eventView, slot time.Time, subject, shown string, resp response, r *reading) error {
+// can be read are kept whole; of others the rows that can't. Conditions are cleared by the first page of
+// a list alone, not by those that follow.
+func (p *poller) troubled(ctx context.Context, f *feed, events []*eventView, slot time.Time, subject, shown string, resp response, r *reading, first bool) error {
 	problem := r.summary()
-	p.set(ConditionShape, subject, shapeDetail(problem, len(r.rows), len(r.bad)))
-	p.set(ConditionCurrency, subject, currencyDetail(r.currencies))
+	if problem != "" || first {
+		p.set(ConditionShape, subject, shapeDetail(problem, len(r.rows), len(r.bad)))
+	}
+	if len(r.currencies) > 0 || first {
+		p.set(ConditionCurrency, subject, currencyDetail(r.currencies))
+	}
 	if problem == "" {
 		return nil
 	}

@@ -84,8 +84,12 @@ func (p *poller) readTotals(ctx context.Context, f *feed, events []*eventView, s
 		if resp.reason != reasonOK && resp.reason != reasonShape {
 			return nil, false
 		}
-		p.set(ConditionShape, f.name, shapeDetail(r.summary(), len(r.rows), len(r.bad)))
-		p.set(ConditionCurrency, f.name, currencyDetail(r.currencies))
+		if r.trouble > 0 || page == 0 {
+			p.set(ConditionShape, f.name, shapeDetail(r.summary(), len(r.rows), len(r.bad)))
+		}
+		if len(r.currencies) > 0 || page == 0 {
+			p.set(ConditionCurrency, f.name, currencyDetail(r.currencies))
+		}
 		all.rows = append(all.rows, r.rows...)
 		all.total = r.total
 		if page == 0 && f.paging.by != pagingCursor {
