@@ -26,6 +26,7 @@ type textStyle struct {
 	vertical  bool
 	underline bool
 	strike    bool
+	fill      string
 }
 
 func defaultStyle() textStyle { return textStyle{size: 16, weight: 400} }
@@ -57,7 +58,7 @@ func declarations(el xml.StartElement, rules []cssRule) []declaration {
 		case a.Name.Local == "style":
 		case a.Name.Local == "space" && a.Name.Space != "":
 			list = append(list, declaration{"xml:space", a.Value})
-		case a.Name.Space == "" && textOnly(a.Name.Local):
+		case a.Name.Space == "" && (textOnly(a.Name.Local) || a.Name.Local == "fill"):
 			list = append(list, declaration{a.Name.Local, a.Value})
 		}
 	}
@@ -133,6 +134,8 @@ func (s textStyle) apply(list []declaration) textStyle {
 			spacing = v
 		case "text-anchor":
 			s.anchor = v
+		case "fill":
+			s.fill = v
 		case "dominant-baseline", "alignment-baseline":
 			s.baseline = v
 		case "baseline-shift":

@@ -238,7 +238,10 @@ func directions(text []rune) []directed {
 		return ltr
 	}
 	var p bidi.Paragraph
-	if _, err := p.SetString(string(text), bidi.DefaultDirection(bidi.LeftToRight)); err != nil {
+	// The first strong character decides the direction of the whole, whatever is asked for: a mark
+	// from left to right comes first.
+	const mark = "\u200e"
+	if _, err := p.SetString(mark + string(text)); err != nil {
 		return ltr
 	}
 	order, err := p.Order()
@@ -249,8 +252,8 @@ func directions(text []rune) []directed {
 	start := 0
 	for i := range order.NumRuns() {
 		r := order.Run(i)
-		_, last := r.Pos() // counts runes, the last one included
-		d := directed{start: start, end: min(last+1, len(text))}
+		_, last := r.Pos() // counts runes, the mark and the last one included
+		d := directed{start: start, end: min(last, len(text))}
 		if d.end <= d.start {
 			continue
 		}

@@ -6,12 +6,17 @@
 //	{{chart:viewers}}              a rectangle: a drawing of that size comes in its place
 //	{{if:goals}}, {{if:!goals}}    a group: left out unless there are goals (or unless there are none)
 //	{{rows:top}}                   a group of equal groups, one for each row; those left over go
+//	{{box:streamer.name}}          a rectangle: the room of the text of that name; it is not drawn
 //
 // Options follow the name, each after a bar: {{streamer.name | width 600 | center | min 24 | lines 2}}.
 // A text layer may also have placeholders among its words: "{{messages}} messages".
 package template
 
-import "github.com/tungstene/tungstene/pkg/report/render"
+import (
+	"fmt"
+
+	"github.com/tungstene/tungstene/pkg/report/render"
+)
 
 // Measurer tells how wide a line of text is. A *render.Renderer is one.
 type Measurer interface {
@@ -55,12 +60,12 @@ type Placeholder struct {
 	Rows string
 	// Slots is how many rows there is room for (Rows only).
 	Slots int
-	// Box is the place, in the units of the group the layer is in. A text's box has the width that it
-	// may take and the height of its lines.
+	// Box is the place, in the units of the group the layer is in. For a text it is where its first
+	// line begins, with the width that was asked for (0: up to the picture's edge).
 	Box Box
 	// The look of a text: font, fill, alignment, the smallest size before it is cut, its lines and
-	// the distance of their baselines. Fill is there for shapes too: a chart takes the colour of its
-	// rectangle.
+	// the distance of their baselines. Style and Fill are there for shapes too: a chart takes the font
+	// of its group and the colour of its rectangle.
 	Style      render.Style
 	Fill       string
 	Align      Align
@@ -92,39 +97,34 @@ type Values struct {
 // size of p.Box.
 type Drawing func(p Placeholder) ([]byte, error)
 
+// Severity is how bad a problem is.
+type Severity string
+
+// The severities: an error makes the picture wrong, a warning less good.
+const (
+	Error   Severity = "error"
+	Warning Severity = "warning"
+)
+
 // Problem is something that a designer should know.
 type Problem struct {
 	File string
-	Line int
-	// ID is the layer's name.
-	ID string
-	// Severity is "error" for what makes the picture wrong and "warning" for what makes it less good.
-	Severity string
+	Line int // 0 for the file as a whole
+	// ID is the layer's name, empty for the file as a whole.
+	ID       string
+	Severity Severity
 	// Message says what is wrong and what to do.
 	Message string
 }
 
 // String returns the problem as "file:line: id: message".
-func (p Problem) String() string { return p.Message }
-
-// Template is a parsed file. It is immutable and safe for concurrent use.
-type Template struct{}
-
-// Parse reads a template. name is the file's name for messages. An error names line and layer.
-func Parse(name string, svg []byte) (*Template, error) { return nil, nil }
-
-// Size returns the picture's width and height in user units.
-func (t *Template) Size() (width, height float64) { return 0, 0 }
-
-// Placeholders lists the places in the order of the file, each with its box and look.
-func (t *Template) Placeholders() []Placeholder { return nil }
-
-// Fill returns the template with the values in their places. Text that is too wide is made smaller,
-// down to its smallest size, and then cut with an ellipsis between two graphemes.
-func (t *Template) Fill(m Measurer, v Values) ([]byte, error) { return nil, nil }
-
-// Check says what is wrong with a template on these values: placeholders that no value has (with the
-// nearest name), values in expected that no placeholder shows, text that is cut even at its smallest
-// size, characters that no font has, fonts that are not there, rows that do not fit.
-// expected may be nil.
-func (t *Template) Check(m Measurer, v Values, expected []string) []Problem { return nil }
+func (p Problem) String() string {
+	s := p.File
+	if p.Line > 0 {
+		s = fmt.Sprintf("%s:%d", s, p.Line)
+	}
+	if p.ID != "" {
+		s += ": " + p.ID
+	}
+	return s + ": " + p.Message
+}
