@@ -125,11 +125,7 @@ func (p *pipeline) send(channel string, at time.Time, n int, toQueue, toFeed boo
 	for _, c := range []string{channel, record.AllChannels} {
 		p.sent[record.StatisticsID(event, c, record.Minute(at))] += int64(n)
 	}
-	body, err := record.EncodeBatch(records, record.Zstd)
-	if err != nil {
-		p.tb.Fatal(err)
-	}
-	m := queue.Message{ID: strconv.Itoa(p.n), Body: body}
+	m := p.batch(records...)
 	if toFeed {
 		p.feed(m)
 	}
@@ -137,6 +133,17 @@ func (p *pipeline) send(channel string, at time.Time, n int, toQueue, toFeed boo
 		p.publish(m)
 	}
 	return m
+}
+
+// batch is a message of the queue.
+func (p *pipeline) batch(records ...record.Record) queue.Message {
+	p.tb.Helper()
+	body, err := record.EncodeBatch(records, record.Zstd)
+	if err != nil {
+		p.tb.Fatal(err)
+	}
+	p.n++
+	return queue.Message{ID: strconv.Itoa(p.n), Body: body}
 }
 
 func (p *pipeline) publish(m queue.Message) {
@@ -247,11 +254,26 @@ func TestEndToEnd(t *testing.T) {
 		d, ok := p.get(store.Minutes, id)
 		return ok && d.Messages == 5 && d.State == record.StateOpen
 	})
+	// So does a donation to nobody of the event, in the event's document alone.
+	given := p.batch(encode(t, donationAt("", "x", 500, 0)))
+	all := record.StatisticsID(event, record.AllChannels, minute)
+	donated := func(state string) bool {
+		d, ok := p.get(store.Minutes, all)
+		return ok && d.State == state && len(d.Donations) == 1 && d.Donations[0].Count == 1 && d.Donations[0].Cents == 500
+	}
+	p.eventually("the donation shows in the open minute", func() bool {
+		p.feed(given)
+		return donated(record.StateOpen)
+	})
+	p.publish(given)
 	ghost := p.send("3", minute, 2, false, true) // in the feed, and in the store only much later
 	p.clock.Hold(minute.Add(90 * time.Second))
 	p.settled(minute.Add(time.Minute))
 	if d, ok := p.get(store.Minutes, id); !ok || d.State != record.StateClosed || d.Messages != 5 || d.Chatters.Estimate != 5 {
 		t.Errorf("closed minute %+v", d)
+	}
+	if !donated(record.StateClosed) {
+		t.Error("the closed minute has no donation")
 	}
 	if d, ok := p.get(store.Minutes, record.StatisticsID(event, "3", minute)); ok && d.State != record.StateClosed {
 		t.Errorf("%+v is open in a closed minute", d)
