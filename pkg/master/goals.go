@@ -75,12 +75,14 @@ type goalInput struct {
 }
 
 type deleteGoalInput struct {
-	goalInput
+	Slug   string `path:"slug" maxLength:"64" pattern:"^[a-z0-9-]+$" patternDescription:"lower-case letters, digits and dashes" doc:"The event"`
+	ID     string `path:"id" maxLength:"300" doc:"The goal, or a beginning that only it has"`
 	Author string `query:"author" required:"true" minLength:"1" maxLength:"100" doc:"Who deletes it"`
 }
 
 type changeGoalInput struct {
-	goalInput
+	Slug string `path:"slug" maxLength:"64" pattern:"^[a-z0-9-]+$" patternDescription:"lower-case letters, digits and dashes" doc:"The event"`
+	ID   string `path:"id" maxLength:"300" doc:"The goal, or a beginning that only it has"`
 	Body control.GoalPatch
 }
 
