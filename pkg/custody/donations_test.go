@@ -1,9 +1,11 @@
 package custody_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/tungstene/tungstene/pkg/custody"
 	"github.com/tungstene/tungstene/pkg/record"
 	"github.com/tungstene/tungstene/pkg/store"
 )
@@ -140,6 +142,32 @@ func TestForgetDonor(t *testing.T) {
 		w.settled()
 		w.exact()
 		w.givenInAll(1200)
+	})
+}
+
+// Statistics that say another sum than the donations are found.
+func TestReconcileDonations(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(w *world) {
+		w.give()
+		w.settled()
+		w.exact()
+		id := record.StatisticsID(event, "1", record.Minute(w.start.Add(2*time.Minute)))
+		d, _ := get[record.Statistics](w, store.Minutes, id)
+		if len(d.Donations) != 1 {
+			w.tb.Fatalf("%+v", d)
+		}
+		d.Donations[0].Cents++
+		w.put(store.Minutes, id, &d)
+		var drifts []custody.Drift
+		if _, err := custody.Reconcile(w.ctx, w.store, event, time.Time{}, time.Time{}, func(d custody.Drift) { drifts = append(drifts, d) }); err != nil {
+			w.tb.Fatal(err)
+		}
+		if !slices.ContainsFunc(drifts, func(d custody.Drift) bool {
+			return d.Collection == store.Minutes && d.Channel == "1" && d.Field == "donations"
+		}) {
+			w.tb.Errorf("found %+v", drifts)
+		}
 	})
 }
 
