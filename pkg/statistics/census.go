@@ -22,8 +22,8 @@ import (
 var ErrErased = errors.New("the event's records were erased")
 
 // Census counts who wrote where out of messages, each once and in any order. What is before the range is
-// needed too, to tell newcomers from those who return. It keeps about 100 bytes for each person and 12
-// for each channel that a person wrote in: 1 million chatters on 350 channels are about 150 MB.
+// needed too, to tell newcomers from those who return. It keeps about 60 bytes for each person and 10
+// for each channel that a person wrote in: a million who wrote in ten channels each are about 200 MB.
 //
 // Polls of several channels may be filled at the same time.
 type Census struct {
@@ -84,9 +84,13 @@ func (c *Census) Range() Range { return Range{From: c.event.Start, To: c.rg.To} 
 
 // Poll is one channel's part of a Census. It is not safe for concurrent use.
 type Poll struct {
-	c        *Census
-	channel  string
-	voters   map[person]*voter
+	c       *Census
+	channel string
+	// What is known of each person: since the first message, how many in the range, and the slots.
+	people   map[person]uint32
+	since    []int64
+	written  []uint32
+	slots    []uint64
 	emotes   map[string]emote
 	messages int64
 	nobody   int64
@@ -96,15 +100,9 @@ type Poll struct {
 	count []uint32
 }
 
-type voter struct {
-	since int64
-	count uint32 // in the range
-	slots []uint64
-}
-
 // Poll begins with a channel; once for each.
 func (c *Census) Poll(channel string) *Poll {
-	return &Poll{c: c, channel: channel, voters: map[person]*voter{}, emotes: map[string]emote{}}
+	return &Poll{c: c, channel: channel, people: map[person]uint32{}, emotes: map[string]emote{}}
 }
 
 // Add counts the document of a message of the channel. Copies from other channels, and messages outside
@@ -149,15 +147,17 @@ func (p *Poll) Add(doc bson.Raw) {
 		return
 	}
 	who := personOf(chatter)
-	v := p.voters[who]
-	if v == nil {
-		v = &voter{since: at, slots: make([]uint64, c.words)}
-		p.voters[who] = v
+	i, ok := p.people[who]
+	if !ok {
+		i = uint32(len(p.since)) //nolint:gosec // memory ends long before
+		p.people[who] = i
+		p.since, p.written = append(p.since, at), append(p.written, 0)
+		p.slots = append(p.slots, make([]uint64, c.words)...)
 	}
-	v.since = min(v.since, at)
-	v.slots[slot/64] |= 1 << (slot % 64)
+	p.since[i] = min(p.since[i], at)
+	p.slots[int(i)*c.words+slot/64] |= 1 << (slot % 64)
 	if slot >= c.first {
-		v.count++
+		p.written[i]++
 	}
 }
 
@@ -230,33 +230,35 @@ func (p *Poll) Close() {
 	c := p.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	me := uint32(len(c.order))
+	me := uint32(len(c.order)) //nolint:gosec // channels
 	c.polls, c.order = append(c.polls, p), append(c.order, p.channel)
 	c.messages += p.messages
 	c.nobody += p.nobody
 	for id, e := range p.emotes {
 		addEmote(c.emotes, id, e)
 	}
-	for who, v := range p.voters {
+	for who, j := range p.people {
+		since, slots := p.since[j], p.slots[int(j)*c.words:(int(j)+1)*c.words]
 		i, ok := c.people[who]
 		if !ok {
-			i = uint32(len(c.since))
+			i = uint32(len(c.since)) //nolint:gosec // memory ends long before
 			c.people[who] = i
-			c.since, c.where = append(c.since, v.since), append(c.where, me)
-			c.slots = append(c.slots, v.slots...)
+			c.since, c.where = append(c.since, since), append(c.where, me)
+			c.slots = append(c.slots, slots...)
 		} else {
-			if old := c.where[i]; v.since < c.since[i] || v.since == c.since[i] && p.channel < c.order[old] {
-				c.since[i], c.where[i] = v.since, me
+			if old := c.where[i]; since < c.since[i] || since == c.since[i] && p.channel < c.order[old] {
+				c.since[i], c.where[i] = since, me
 			}
-			for w := range v.slots {
-				c.slots[int(i)*c.words+w] |= v.slots[w]
+			for w := range slots {
+				c.slots[int(i)*c.words+w] |= slots[w]
 			}
 		}
-		if v.count > 0 {
-			p.who, p.count = append(p.who, i), append(p.count, v.count)
+		if p.written[j] > 0 {
+			p.who, p.count = append(p.who, i), append(p.count, p.written[j])
 		}
 	}
-	p.voters, p.emotes = nil, nil
+	p.who, p.count = slices.Clip(p.who), slices.Clip(p.count)
+	p.people, p.since, p.written, p.slots, p.emotes = nil, nil, nil, nil, nil
 }
 
 // Audience is what was counted; coverage is how complete chat is in the range, names who the channels
