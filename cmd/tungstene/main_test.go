@@ -27,7 +27,10 @@ func TestHelp(t *testing.T) {
 		"optout", "optout add", "optout remove", "optout list", "forget", "forget list", "channel", "channel import", "channel add", "channel list",
 		"channel remove", "channel resolve", "collectors", "collectors list", "collectors forget", "doctor", "queue", "queue declare",
 		"queue depth", "health", "deadletter", "deadletter list", "deadletter show", "deadletter replay", "deadletter drop",
-		"rollup", "rollup rebuild", "drain", "backfill", "permissions", "permissions show", "permissions apply",
+		"stats", "stats summary", "stats curve", "stats leaderboard", "stats records", "stats categories", "stats bursts",
+		"stats overlap", "stats compare", "rollup", "rollup rebuild", "drain", "backfill", "permissions", "permissions show", "permissions apply",
+		"correction", "correction add", "correction list", "correction withdraw", "correction suspects", "goal", "goal import", "goal list",
+		"goal show", "goal add", "goal edit", "goal accomplish", "goal delete", "goal history", "members", "members list", "members forget", "export", "sql",
 	} {
 		code, out, errs := run(t, append(strings.Fields(c), "--help")...)
 		if code != app.ExitOK || errs != "" {
@@ -82,6 +85,12 @@ func TestWrongUse(t *testing.T) {
 		{"drain --data " + data, "<collector>"},
 		{"drain c0 --timeout 0s --data " + data, "--timeout 0s"},
 		{"backfill --event x --channel y nowhere.log --data " + data, "nowhere.log"},
+		{"stats --from 2026-12-05T00:00:00Z --to 2026-12-04T00:00:00Z --data " + data, "is not before --to"},
+		{"stats leaderboard --by money --data " + data, `--by "money": use one of donations,`},
+		{"stats leaderboard --race --from 2026-12-05T00:00:00Z --data " + data, "--race is of the whole event"},
+		{"stats bursts --top 0 --data " + data, "--top 0: use 1 or more"},
+		{"stats compare --data " + data, "--with"},
+		{"stats compare --with x --step 90s --data " + data, "--step 1m30s: use whole minutes"},
 		{"backfill --event x --channel y nowhere.log --format xml --data " + data, "--format"},
 	} {
 		code, _, errs := run(t, strings.Fields(c.args)...)

@@ -38,7 +38,7 @@ func TestJSON(t *testing.T) {
 	if string(got) != want {
 		t.Errorf("%s\nwant\n%s", got, want)
 	}
-	for n := range len(doc) {
+	for n := range doc {
 		if out, err := record.JSON(doc[:n]); err == nil {
 			t.Fatalf("%d bytes of a document are %s", n, out)
 		}
@@ -65,7 +65,7 @@ func FuzzJSON(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add([]byte(doc))
+	f.Add(doc)
 	f.Fuzz(func(t *testing.T, doc []byte) {
 		out, err := record.JSON(doc)
 		if err == nil && !json.Valid(out) {

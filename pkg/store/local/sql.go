@@ -20,7 +20,7 @@ var registered = sync.OnceValue(func() error {
 	return sqlite.RegisterDeterministicScalarFunction("doc_json", 1, func(_ *sqlite.FunctionContext, args []driver.Value) (driver.Value, error) {
 		switch doc := args[0].(type) {
 		case nil:
-			return nil, nil //nolint:nilnil // NULL of NULL
+			return nil, nil
 		case []byte:
 			text, err := record.JSON(bson.Raw(doc))
 			if err != nil {

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/tungstene/tungstene/pkg/app"
+)
+
+// The sample is made, exported, and queried in SQL, by the commands of the manual.
+func TestExportAndSQL(t *testing.T) {
+	t.Parallel()
+	data, out := t.TempDir(), filepath.Join(t.TempDir(), "export")
+	command := func(args ...string) (stdout, stderr string, code int) {
+		t.Helper()
+		code, stdout, stderr = run(t, append(args, "--data", data)...)
+		return stdout, stderr, code
+	}
+	if _, stderr, code := command("sample", "--channels", "3", "--hours", "2", "--messages", "400"); code != app.ExitOK {
+		t.Fatal(stderr)
+	}
+	stdout, stderr, code := command("export", "--out", out, "--format", "csv")
+	if code != app.ExitOK || !strings.Contains(stdout, "summaries") || strings.Contains(stdout, "what comes later is not in it") {
+		t.Fatalf("export: %d\n%s\n%s", code, stdout, stderr)
+	}
+	if _, err := os.Stat(filepath.Join(out, "message", "day=2026-09-04", "message.csv")); err != nil {
+		t.Error(err)
+	}
+	if _, stderr, code := command("export", "--out", out, "--format", "csv"); code != app.ExitFailed || !strings.Contains(stderr, "--replace") {
+		t.Errorf("an export over another: %d, %s", code, stderr)
+	}
+	stdout, _, code = command("export", "--out", out, "--format", "jsonl", "--replace", "--json", "--table", "totals")
+	var m struct {
+		Complete bool
+		Rows     int
+	}
+	if err := json.Unmarshal([]byte(stdout), &m); err != nil || code != app.ExitOK || !m.Complete || m.Rows != 4 {
+		t.Errorf("%d, %v: %s", code, err, stdout)
+	}
+	if _, stderr, code := command("export", "--out", out, "--format", "csv", "--table", "chat"); code != app.ExitUsage || !strings.Contains(stderr, "message, minutes") {
+		t.Errorf("a table that does not exist: %d, %s", code, stderr)
+	}
+
+	query := "SELECT channel, doc_json(doc) ->> 'messages' AS messages, NULL AS nothing FROM totals WHERE channel = '*'"
+	for format, want := range map[string]string{
+		"table": "channel  messages  nothing\n*        400       -\n",
+		"csv":   "channel,messages,nothing\n*,400,\n",
+		"json":  `{"channel":"*","messages":400,"nothing":null}` + "\n",
+	} {
+		if stdout, stderr, code := command("sql", "--format", format, query); code != app.ExitOK || stdout != want {
+			t.Errorf("%s: %d\n%s%s", format, code, stdout, stderr)
+		}
+	}
+	for query, want := range map[string]string{
+		"DELETE FROM totals":        "readonly",
+		"SELECT doc_json(1)":        "no document",
+		"SELECT doc_json(x'00')":    "doc_json",
+		"SELECT nothing FROM there": "no such table",
+	} {
+		if _, stderr, code := command("sql", query); code != app.ExitFailed || !strings.Contains(stderr, want) {
+			t.Errorf("%s: %d, %s", query, code, stderr)
+		}
+	}
+	if stdout, _, _ := command("sql", "--json", query); !strings.Contains(stdout, "400") {
+		t.Error("something was deleted")
+	}
+}
