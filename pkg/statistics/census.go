@@ -149,7 +149,7 @@ func (p *Poll) Add(doc bson.Raw) {
 	who := personOf(chatter)
 	i, ok := p.people[who]
 	if !ok {
-		i = uint32(len(p.since)) //nolint:gosec // memory ends long before
+		i = uint32(len(p.since))
 		p.people[who] = i
 		p.since, p.written = append(p.since, at), append(p.written, 0)
 		p.slots = append(p.slots, make([]uint64, c.words)...)
@@ -230,7 +230,7 @@ func (p *Poll) Close() {
 	c := p.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	me := uint32(len(c.order)) //nolint:gosec // channels
+	me := uint32(len(c.order))
 	c.polls, c.order = append(c.polls, p), append(c.order, p.channel)
 	c.messages += p.messages
 	c.nobody += p.nobody
@@ -241,7 +241,7 @@ func (p *Poll) Close() {
 		since, slots := p.since[j], p.slots[int(j)*c.words:(int(j)+1)*c.words]
 		i, ok := c.people[who]
 		if !ok {
-			i = uint32(len(c.since)) //nolint:gosec // memory ends long before
+			i = uint32(len(c.since))
 			c.people[who] = i
 			c.since, c.where = append(c.since, since), append(c.where, me)
 			c.slots = append(c.slots, slots...)

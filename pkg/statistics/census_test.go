@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -18,7 +19,7 @@ func TestAnAudienceIsCountedExactly(t *testing.T) {
 	// From 20:00 in Paris over midnight.
 	w := newWorld(t, utc("2026-09-04T18:00:00Z"), 6*time.Hour)
 	for i, login := range []string{"alpha", "beta", "gamma"} {
-		w.channel(fmt.Sprint(i+1), login)
+		w.channel(strconv.Itoa(i+1), login)
 	}
 	w.message("1", "ann", w.at(0), "Kappa", "PogChamp")
 	w.message("1", "ann", w.at(time.Minute), "Kappa")
@@ -100,7 +101,7 @@ func TestACensusIsASimpleCount(t *testing.T) {
 		var all []said
 		for range rapid.IntRange(0, 60).Draw(t, "messages") {
 			all = append(all, said{
-				fmt.Sprint(rapid.IntRange(1, 4).Draw(t, "channel")), fmt.Sprintf("%022d", rapid.IntRange(0, 12).Draw(t, "chatter")),
+				strconv.Itoa(rapid.IntRange(1, 4).Draw(t, "channel")), fmt.Sprintf("%022d", rapid.IntRange(0, 12).Draw(t, "chatter")),
 				e.Start.Add(time.Duration(rapid.Int64Range(0, int64(length/time.Second)).Draw(t, "at")) * time.Second),
 			})
 		}
@@ -116,7 +117,7 @@ func TestACensusIsASimpleCount(t *testing.T) {
 					order = append(order, m.channel)
 				}
 				r, err := record.Encode(&record.Message{
-					Header: record.Header{Event: slug, Channel: m.channel, Time: m.at}, MessageID: fmt.Sprint(i), Chatter: m.chatter,
+					Header: record.Header{Event: slug, Channel: m.channel, Time: m.at}, MessageID: strconv.Itoa(i), Chatter: m.chatter,
 				})
 				if err != nil {
 					t.Fatal(err)

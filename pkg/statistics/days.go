@@ -19,12 +19,6 @@ func Days(e *record.Event, r Range) []Range {
 	return days
 }
 
-// dayOf is the start of t's day.
-func dayOf(t time.Time, loc *time.Location) time.Time {
-	y, m, d := t.In(loc).Date()
-	return time.Date(y, m, d, 0, 0, 0, 0, loc).UTC()
-}
-
 func nextDay(t time.Time, loc *time.Location) time.Time {
 	y, m, d := t.In(loc).Date()
 	return time.Date(y, m, d+1, 0, 0, 0, 0, loc).UTC()

@@ -38,7 +38,7 @@ func agdq(t *testing.T) (*world, *statistics.Reader) {
 	plain := make([]record.Record, 500)
 	for i := range plain {
 		plain[i] = encoded(t, &record.Message{
-			Header: w.header(marathon, w.event.Start), MessageID: fmt.Sprint(i), Chatter: fmt.Sprintf("chatter-%d", i), Length: 1,
+			Header: w.header(marathon, w.event.Start), MessageID: strconv.Itoa(i), Chatter: fmt.Sprintf("chatter-%d", i), Length: 1,
 		})
 	}
 	fill := rollup.NewFiller(w.store, w.event, w.event.End)

@@ -5,6 +5,7 @@ import (
 	"math"
 	"reflect"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -50,9 +51,9 @@ func draw(t *rapid.T) drawn {
 		h := record.Header{Event: slug, Channel: "1", Time: minute}
 		a := rollup.NewAggregator(slug, minute, d.event.Start, d.event.End)
 		for j := range rapid.IntRange(0, 6).Draw(t, "messages") {
-			m := record.Message{Header: h, MessageID: fmt.Sprint(i, j), Chatter: fmt.Sprint(rapid.IntRange(0, 30).Draw(t, "who"))}
+			m := record.Message{Header: h, MessageID: fmt.Sprint(i, j), Chatter: strconv.Itoa(rapid.IntRange(0, 30).Draw(t, "who"))}
 			if rapid.Bool().Draw(t, "emote") {
-				m.Emotes = []record.Emote{{ID: fmt.Sprint(j), Name: "E", Count: 1 + j}}
+				m.Emotes = []record.Emote{{ID: strconv.Itoa(j), Name: "E", Count: 1 + j}}
 			}
 			add(a, &m)
 		}
@@ -65,7 +66,7 @@ func draw(t *rapid.T) drawn {
 		}
 		if rapid.IntRange(0, 3).Draw(t, "given") == 0 {
 			add(a, &record.Donation{
-				Header: h, Source: "single", Donation: fmt.Sprint(i),
+				Header: h, Source: "single", Donation: strconv.Itoa(i),
 				Money: record.Money{Cents: int64(rapid.IntRange(0, 900).Draw(t, "cents")), Currency: "EUR"},
 			})
 		}
@@ -240,16 +241,16 @@ func TestOrderChangesNothing(t *testing.T) {
 func hours(t *rapid.T, d *drawn) []record.Statistics {
 	var out []record.Statistics
 	for _, h := range statistics.Hours(statistics.Range{From: d.event.Start, To: d.event.End}) {
-		f, any := rollup.NewFold(d.event.Start, "1"), false
+		f, found := rollup.NewFold(d.event.Start, "1"), false
 		for i := range d.minutes {
 			if h.Contains(d.minutes[i].Time) {
-				any = true
+				found = true
 				if err := f.Add(&d.minutes[i]); err != nil {
 					t.Fatal(err)
 				}
 			}
 		}
-		if any {
+		if found {
 			out = append(out, f.Statistics())
 		}
 	}

@@ -155,7 +155,8 @@ func (r *Reader) total(ctx context.Context, channel string, want parts) (record.
 	if err != nil {
 		return d, fmt.Errorf("read total %s: %w", id, err)
 	}
-	return d, decode(raw, &d, want)
+	err = decode(raw, &d, want)
+	return d, err
 }
 
 // Event is the event.
@@ -539,13 +540,13 @@ func (r *Reader) summariesIn(ctx context.Context, rg Range) ([]Summary, error) {
 // knownOf is when single donations are known of, by source; the documents are the event's, by time.
 func knownOf(e *record.Event, docs []record.Statistics) map[string][]Known {
 	known := map[string][]Known{}
-	for i := range docs {
+	for _, doc := range docs {
 		of := map[string]float64{} // the same in each currency
-		for _, d := range docs[i].Donations {
+		for _, d := range doc.Donations {
 			of[d.Source] = max(of[d.Source], d.Seconds)
 		}
 		for source, s := range of {
-			known[source] = append(known[source], Known{later(docs[i].Time, e.Start), s})
+			known[source] = append(known[source], Known{later(doc.Time, e.Start), s})
 		}
 	}
 	return known

@@ -2,9 +2,9 @@ package statistics_test
 
 import (
 	"errors"
-	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -343,11 +343,11 @@ func TestLeaderboards(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, utc("2026-09-04T16:00:00Z"), 3*time.Hour)
 	for i, login := range []string{"alpha", "beta", "gamma", "delta"} {
-		w.channel(fmt.Sprint(i+1), login)
+		w.channel(strconv.Itoa(i+1), login)
 	}
 	for hour, of := range [][]int{{3, 2, 0, 0}, {0, 2, 4, 0}, {0, 0, 0, 0}} {
 		for i, n := range of {
-			w.messages(fmt.Sprint(i+1), n, w.at(time.Duration(hour)*time.Hour))
+			w.messages(strconv.Itoa(i+1), n, w.at(time.Duration(hour)*time.Hour))
 		}
 	}
 	for i := range 180 {

@@ -27,11 +27,11 @@ type Value[N int64 | float64] struct {
 	Error float64 `json:"error,omitempty"`
 }
 
-// Count is a whole number: of things, or of cents. Measure is a mean, a ratio or a sum of fractions.
-type (
-	Count   = Value[int64]
-	Measure = Value[float64]
-)
+// Count is a whole number: of things, or of cents.
+type Count = Value[int64]
+
+// Measure is a mean, a ratio or a sum of fractions.
+type Measure = Value[float64]
 
 // Known reports whether anything was observed.
 func (v Value[N]) Known() bool { return v.Coverage == record.Complete || v.Coverage == record.Partial }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -65,7 +66,7 @@ func (w *world) add(d record.Document) {
 
 func (w *world) message(channel, chatter string, at time.Time, emotes ...string) {
 	w.n++
-	m := record.Message{Header: w.header(channel, at), MessageID: fmt.Sprint(w.n), Chatter: chatter, Length: 1}
+	m := record.Message{Header: w.header(channel, at), MessageID: strconv.Itoa(w.n), Chatter: chatter, Length: 1}
 	for _, e := range emotes {
 		m.Emotes = append(m.Emotes, record.Emote{ID: e, Name: e, Count: 1})
 	}
@@ -98,7 +99,7 @@ func (w *world) amount(source, channel string, cents int64, at time.Time) {
 func (w *world) donation(source, channel string, cents int64, at time.Time) {
 	w.n++
 	w.add(&record.Donation{
-		Header: w.header(channel, at), Source: source, Donation: fmt.Sprint(w.n), Money: record.Money{Cents: cents, Currency: "EUR"},
+		Header: w.header(channel, at), Source: source, Donation: strconv.Itoa(w.n), Money: record.Money{Cents: cents, Currency: "EUR"},
 	})
 }
 
@@ -116,7 +117,7 @@ func (w *world) change(channel, field, from, to string, at time.Time) {
 func (w *world) raid(from, to string, viewers int, at time.Time) {
 	w.n++
 	w.add(&record.Notice{
-		Header: w.header(to, at), NoticeID: fmt.Sprint(w.n), Type: "raid",
+		Header: w.header(to, at), NoticeID: strconv.Itoa(w.n), Type: "raid",
 		Raid: &record.Raid{Viewers: viewers, Channel: from, Login: from},
 	})
 }
