@@ -385,15 +385,16 @@ func (m *Master) forget(ctx context.Context, who found, event string) ([]control
 		}
 		events = all
 	}
-	list := make([]control.Forgotten, len(who.people))
-	for i, p := range who.people {
-		list[i] = control.Forgotten{Person: p, Tombstones: []record.Tombstone{}}
+	list := make([]control.Forgotten, 0, len(who.people)+len(who.donors))
+	for _, p := range who.people {
+		f := control.Forgotten{Person: p, Tombstones: []record.Tombstone{}}
 		switch {
 		case p.ID == "":
-			list[i].Warnings = append(list[i].Warnings, "The Twitch id is not known, so what the person wrote can't be found, only where the login is named. Who knows the id can give both: ID:"+p.Login+".")
+			f.Warnings = append(f.Warnings, "The Twitch id is not known, so what the person wrote can't be found, only where the login is named. Who knows the id can give both: ID:"+p.Login+".")
 		case p.Login == "":
-			list[i].Warnings = append(list[i].Warnings, "The login is not known, so where others name the person can't be found. Who knows the login can give both: "+p.ID+":LOGIN.")
+			f.Warnings = append(f.Warnings, "The login is not known, so where others name the person can't be found. Who knows the login can give both: "+p.ID+":LOGIN.")
 		}
+		list = append(list, f)
 	}
 	for _, d := range who.donors {
 		list = append(list, control.Forgotten{Donor: d, Tombstones: []record.Tombstone{}})
