@@ -23,6 +23,7 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 
 	"github.com/tungstene/tungstene/pkg/app"
+	"github.com/tungstene/tungstene/pkg/charity"
 	"github.com/tungstene/tungstene/pkg/queue/rabbit"
 	"github.com/tungstene/tungstene/pkg/sim"
 	"github.com/tungstene/tungstene/pkg/store/mongo"
@@ -81,8 +82,9 @@ func shapes(t *testing.T) []shape {
 	}
 	out := []shape{
 		{name: "production", services: production},
-		{name: "demo", services: append(slices.Clone(production), "demo-event", "sim")},
+		{name: "demo", services: append(slices.Clone(production), "demo-event", "sim", "collector-charity")},
 		{name: "tool", services: append(slices.Clone(production), "tool")},
+		{name: "charity", services: append(slices.Clone(production), "collector-charity")},
 	}
 	for i, l := range []struct {
 		file string
@@ -91,6 +93,7 @@ func shapes(t *testing.T) []shape {
 		{"deploy/example.env", []string{"TWITCH_CLIENT_ID=abc123"}},
 		{"deploy/demo.env", nil},
 		{"deploy/example.env", []string{"TWITCH_CLIENT_ID=abc123", "COMPOSE_PROFILES=tool"}},
+		{"deploy/example.env", []string{"TWITCH_CLIENT_ID=abc123", "COMPOSE_PROFILES=charity"}},
 	} {
 		p, err := load(t, l.file, l.env...)
 		if err != nil {
@@ -165,9 +168,9 @@ func TestServices(t *testing.T) {
 func TestNetworks(t *testing.T) {
 	for _, sh := range shapes(t) {
 		for network, want := range map[string]string{
-			"broker":   `^(rabbitmq|declare|(master|collector|consumer)-\d|tool)$`,
+			"broker":   `^(rabbitmq|declare|(master|collector|consumer)-\d|collector-charity|tool)$`,
 			"database": `^(mongodb|(master|consumer)-\d|tool)$`,
-			"outside":  `^((master|collector)-\d|tool)$`,
+			"outside":  `^((master|collector)-\d|collector-charity|tool)$`,
 		} {
 			if got := sh.project.Networks[network].Internal; got != (network != "outside") {
 				t.Errorf("network %s: internal is %t", network, got)
@@ -418,6 +421,10 @@ func checkConfig(t *testing.T, shape string, s types.ServiceConfig, cfg app.Conf
 	if role != "master" && role != "collector" && role != "tool" {
 		return
 	}
+	if s.Name == "collector-charity" {
+		checkCharity(t, s, cfg)
+		return
+	}
 	if shape == "demo" {
 		is("twitch.irc", cfg.Twitch.IRC, "sim:6667")
 		is("twitch.helix", cfg.Twitch.Helix, "http://sim:6680/helix")
@@ -432,6 +439,36 @@ func checkConfig(t *testing.T, shape string, s types.ServiceConfig, cfg app.Conf
 	}
 	if len(cfg.Twitch.Clients) != 1 {
 		t.Errorf("twitch.clients is %v", cfg.Twitch.Clients)
+	}
+}
+
+// checkCharity looks at the collector that only polls charity sources: it has their file, and nothing of
+// Twitch's.
+func checkCharity(t *testing.T, s types.ServiceConfig, cfg app.Config) {
+	t.Helper()
+	mounted := slices.ContainsFunc(s.Configs, func(c types.ServiceConfigObjConfig) bool {
+		return c.Source == "charity" && c.Target == cfg.Charity.Sources
+	})
+	if cfg.Collector.Capacity != 0 || !mounted {
+		t.Errorf("it takes %d channels; %s is mounted: %t", cfg.Collector.Capacity, cfg.Charity.Sources, mounted)
+	}
+	if len(cfg.Twitch.Clients) != 0 || sourceOf(s, "twitch-client-secret") != "" {
+		t.Errorf("it has the client ids %v", cfg.Twitch.Clients)
+	}
+}
+
+// The files of charity sources can be read, and that of the demonstration asks the simulator only.
+func TestCharitySources(t *testing.T) {
+	for _, file := range []string{"deploy/charity/sources.yaml", "deploy/demo/charity.yaml"} {
+		list, err := charity.LoadSources(filepath.Join(root(t), file))
+		if err != nil || len(list) == 0 {
+			t.Errorf("%s: %d sources, %v", file, len(list), err)
+		}
+	}
+	for _, line := range strings.Split(read(t, "deploy/demo/charity.yaml"), "\n") {
+		if strings.Contains(line, "url:") && !strings.Contains(line, "http://sim:6680/") {
+			t.Errorf("the demonstration asks %s", line)
+		}
 	}
 }
 
