@@ -13,6 +13,7 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
+	"github.com/tungstene/tungstene/pkg/charity/totals"
 	"github.com/tungstene/tungstene/pkg/control"
 	"github.com/tungstene/tungstene/pkg/queue"
 	"github.com/tungstene/tungstene/pkg/record"
@@ -119,6 +120,9 @@ type collector struct {
 	insertedBy   map[string]insertedOf
 	insertedAt   []insertedMark
 	depthFailing bool
+
+	live   *totals.Live
+	raised *Raised
 }
 
 type insertedOf struct {
@@ -222,6 +226,11 @@ func (c *collector) build(ctx context.Context, began time.Time) (*Snapshot, erro
 	c.fillMinutes(snap, now, rollup)
 	c.fillChannels(snap, readBy)
 	c.fillNumbers(snap, members, readBy, total, rollup)
+	if c.event != nil {
+		if snap.Raised, err = c.readRaised(ctx, now); err != nil {
+			return nil, err
+		}
+	}
 	c.fillGaps(snap)
 	c.fillMembers(snap, members, now)
 	depth, dead := c.depth(ctx, queue.Store), c.depth(ctx, queue.Dead)
@@ -271,6 +280,7 @@ func (c *collector) chooseEvent(ctx context.Context, now time.Time) error {
 	if chosen == nil || c.event == nil || chosen.Slug != c.event.Slug {
 		c.minutes, c.cells = map[time.Time]statistics{}, map[time.Time]minuteChannels{}
 		c.channels, c.round = nil, 0
+		c.live, c.raised = nil, nil
 	}
 	c.event = chosen
 	return nil

@@ -15,6 +15,8 @@ type Snapshot struct {
 	Event *EventInfo `json:"event"`
 	Demo  *DemoInfo  `json:"demo,omitempty"`
 	Now   Numbers    `json:"now"`
+	// Raised is null where no charity source has said anything and there are no goals.
+	Raised *Raised `json:"raised"`
 	// Minutes are the newest of the event as a whole, at most 60, oldest first, without holes: one
 	// that has no document is there with the state StateMissing.
 	Minutes []Minute `json:"minutes"`

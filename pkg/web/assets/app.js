@@ -3,7 +3,7 @@
 import { Channels } from "./channels.js";
 import { Chart } from "./chart.js";
 import { changed, dot, field, h, put } from "./dom.js";
-import { ago, bytes, clock, count, covered, day, has, percent, rate, setZone, span, text } from "./format.js";
+import { ago, bytes, clock, count, covered, day, has, money, percent, rate, setZone, span, text } from "./format.js";
 
 document.documentElement.classList.add("js");
 const chart = new Chart(document.getElementById("plot"), document.getElementById("plot-said"));
@@ -30,6 +30,26 @@ function figures(n) {
     put(box.querySelector(".note-text"), note);
     if (key === "chatters") box.querySelector("i").hidden = x.value == null;
   }
+}
+
+// What was raised, corrected; and as the source says it, where that is something else.
+function raised(r) {
+  field("money").hidden = !r;
+  if (!r || !changed("money", [r, zone])) return;
+  const sum = (n) => money(n, r.currency, r.digits);
+  put(field("money.total"), r.corrected == null ? "–" : sum(r.corrected));
+  put(field("money.note"), r.corrected == null ? text("money.none") : [
+    text(r.quality), text("money.at", { source: r.source, time: clock(r.at) }),
+    r.raw === r.corrected ? "" : text("money.raw", { n: sum(r.raw) }),
+  ].filter(Boolean).join(" · "));
+  put(field("money.count"), r.goals ? text("money.goals", { n: count(r.reached), of: count(r.goals) }) : text("money.nogoals"));
+  field("money.goals").replaceChildren(...r.next.map((g) => h("li", null,
+    h("h3", null, g.whose && h("span", null, g.whose), g.whose && " ", g.name),
+    h("progress", { max: 1000, value: g.progress, "aria-label": text("money.progress") }),
+    h("p", { class: "meta" }, [
+      text("money.missing", { n: sum(g.missing), of: sum(g.amount) }),
+      g.eta ? text("money.eta", { time: clock(g.eta) }) : "", text("money.sure." + g.certainty),
+    ].filter(Boolean).join(" · ")))));
 }
 
 function event(s) {
@@ -192,6 +212,7 @@ function show(s) {
   event(s);
   demo(s.demo);
   figures(s.now);
+  raised(s.raised);
   stages(s.stages ?? [], s.now.dead);
   troubles(s.conditions ?? []);
   collectors(s.collectors ?? [], s.members ?? []);

@@ -17,6 +17,14 @@ const write = (format, v) => format.format(v).replaceAll("\u202f", nbsp);
 export const count = (v) => (v == null ? "–" : write(whole, v));
 export const rate = (v) => (v == null ? "–" : write(v < 9.95 ? tenth : whole, v));
 
+// money writes an amount of the smallest unit without decimals, never rounded up: as money.FormatWhole of
+// the server does.
+export function money(cents, currency, digits) {
+  const whole = Math.trunc(cents / 10 ** digits) || 0;
+  const format = new Intl.NumberFormat(lang === "fr" ? "fr-FR" : "en-US", { style: "currency", currency, maximumFractionDigits: 0, minimumFractionDigits: 0 });
+  return write(format, whole);
+}
+
 // percent never rounds what is not whole up to 100.
 export function percent(share) {
   const v = Math.floor(share * 1000 + 1e-9) / 10;
