@@ -2,9 +2,14 @@ package render
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/xml"
 	"errors"
 	"fmt"
+	"image"
+	_ "image/gif"  // pictures inside of an SVG
+	_ "image/jpeg" // may be
+	_ "image/png"  // any of these
 	"io"
 	"math"
 	"slices"
@@ -226,17 +231,31 @@ func short(s string) string {
 	return strings.ToValidUTF8(s, "")
 }
 
-// checkImage accepts the pictures that are drawn: those that are in the file.
+// maxImagePixels bounds a picture inside of an SVG.
+const maxImagePixels = 50_000_000
+
+// checkImage accepts the pictures that are drawn: those that are in the file. The drawing module leaves
+// a broken one out without a word, so they are looked at here.
 func checkImage(href string) error {
-	mime, _, _ := strings.Cut(strings.TrimPrefix(href, "data:"), ";")
+	head, data, _ := strings.Cut(strings.TrimPrefix(href, "data:"), ",")
+	mime, coding, _ := strings.Cut(head, ";")
 	switch {
 	case !strings.HasPrefix(href, "data:"):
 		return fmt.Errorf("the picture %s: %w", short(href), ErrExternal)
-	case mime == "image/png", mime == "image/jpeg", mime == "image/jpg", mime == "image/gif":
-		return nil
-	default:
+	case mime != "image/png" && mime != "image/jpeg" && mime != "image/jpg" && mime != "image/gif":
 		return fmt.Errorf("a picture of type %s is not drawn: use PNG, JPEG or GIF", short(mime))
+	case coding != "base64":
+		return errors.New("a data: picture must be in base64")
 	}
+	white := strings.NewReplacer(" ", "", "\n", "", "\r", "", "\t", "")
+	cfg, _, err := image.DecodeConfig(base64.NewDecoder(base64.StdEncoding, strings.NewReader(white.Replace(data))))
+	if err != nil {
+		return fmt.Errorf("the picture is broken: %w", err)
+	}
+	if cfg.Width*cfg.Height > maxImagePixels {
+		return fmt.Errorf("a picture of %d by %d pixels: %w", cfg.Width, cfg.Height, ErrTooLarge)
+	}
+	return nil
 }
 
 // checkURLs looks at each url(...) of a value.

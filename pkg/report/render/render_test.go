@@ -271,6 +271,7 @@ func TestRefused(t *testing.T) {
 		"file":               {open + `<image href="/etc/passwd"/></svg>`, render.ErrExternal, "line 1: <image>"},
 		"address":            {open + `<image xlink:href="http://localhost/a.png"/></svg>`, render.ErrExternal, "localhost"},
 		"svg in svg":         {open + `<image href="data:image/svg+xml;base64,PHN2Zy8+"/></svg>`, nil, "image/svg+xml"},
+		"a broken picture":   {open + `<image href="data:image/png;base64,AAAA"/></svg>`, nil, "broken"},
 		"use of a file":      {open + `<use href="other.svg#a"/></svg>`, render.ErrExternal, "other.svg"},
 		"fill from a file":   {open + `<rect fill="url(other.svg#a)"/></svg>`, render.ErrExternal, "other.svg"},
 		"style from a file":  {open + `<style>@import "a.css";</style></svg>`, render.ErrExternal, "@import"},
@@ -298,6 +299,9 @@ func TestRefused(t *testing.T) {
 
 // TestBrokenModuleIsReplaced makes the module run out of memory: the next picture is drawn all the same.
 func TestBrokenModuleIsReplaced(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it fills a gigabyte")
+	}
 	r := renderer(t)
 	const open = `<svg xmlns="http://www.w3.org/2000/svg" width="8000" height="6000">`
 	deep := open + strings.Repeat(`<g opacity="0.5">`, 100) + `<rect width="8000" height="6000"/>` + strings.Repeat("</g>", 100) + "</svg>"
