@@ -1,0 +1,200 @@
+package collector_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/tungstene/tungstene/pkg/charity"
+	"github.com/tungstene/tungstene/pkg/collector"
+	"github.com/tungstene/tungstene/pkg/control"
+	"github.com/tungstene/tungstene/pkg/record"
+	"github.com/tungstene/tungstene/pkg/sim"
+	"github.com/tungstene/tungstene/pkg/twitch/chat"
+)
+
+// given is what the target has of a charity's records: the cents of each donation, and how many samples
+// and answers.
+func (q *target) given(t testing.TB) (donations map[string]record.Donation, samples, answers int) {
+	t.Helper()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	donations = map[string]record.Donation{}
+	for _, r := range q.records {
+		switch r.Kind {
+		case record.KindAmount:
+			samples++
+		case record.KindAnswer:
+			answers++
+		case record.KindDonation:
+			var d record.Donation
+			if err := record.Decode(r.Doc, &d); err != nil {
+				t.Fatal(err)
+			}
+			donations[d.Donation] = d
+		default:
+		}
+	}
+	return donations, samples, answers
+}
+
+// newCharityWorld is a world whose simulator is given donations, and whose collector polls for them and
+// reads no chat.
+func newCharityWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{t: t, drain: patience, dir: t.TempDir(), master: &master{}, queue: &target{}}
+	var err error
+	w.sim, err = sim.New(sim.Config{Channels: 5, Rate: 1, Charity: sim.Charity{Rate: 30}, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- w.sim.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	event := control.AssignedEvent{
+		Slug: "test", Start: time.Now().Add(-time.Hour), End: time.Now().Add(time.Hour), Key: record.NewKey(),
+		Public: map[string]string{}, Names: map[string]string{},
+	}
+	for _, c := range w.sim.Channels() {
+		event.Public[c.ID], event.Names[c.ID] = c.Login, c.Name
+	}
+	w.master.assignment = &control.Assignment{Collector: "c1", Epoch: 3, Revision: 1, Events: []control.AssignedEvent{event}}
+	file := filepath.Join(w.dir, "charity.yaml")
+	text := fmt.Sprintf(`sources:
+  - {name: zevent, kind: zevent, url: "%[1]s/api/", totals: "* * * * * *"}
+  - {name: team, kind: streamlabs, url: "%[1]s/api/v1", team: sim, donations: "* * * * * *"}
+`, w.sim.URL())
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sources, err := charity.LoadSources(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.edit = func(cfg *collector.Config) {
+		cfg.Capacity, cfg.Helix, cfg.Chat = collector.NoChannels, nil, chat.Config{}
+		cfg.Charity = charity.Config{Sources: sources}
+	}
+	return w
+}
+
+// A collector without channels polls charity sources for the events that the master tells of, and goes on
+// without it after a restart.
+func TestCharityIsCollected(t *testing.T) {
+	w := newCharityWorld(t)
+	w.sim.Begin()
+	c, stop := w.start()
+	eventually(t, "no donations arrive", func() bool {
+		donations, samples, answers := w.queue.given(t)
+		return len(donations) > 20 && samples > 5 && answers > 0
+	})
+	h := w.master.heartbeat()
+	if !h.Charity || h.Capacity != 0 {
+		t.Errorf("the heartbeat says %+v", h)
+	}
+	eventually(t, "the heartbeat does not tell how the sources are", func() bool {
+		s := w.master.heartbeat().Status.Sources
+		return len(s) == 2 && s[0].Name == "zevent" && s[1].Kind == "streamlabs" && s[1].Donations > 20 && !s[1].LastSuccess.IsZero() &&
+			slices.Equal(s[1].Events, []string{"test"})
+	})
+	if c.LastPoll().IsZero() || !c.LastSweep().IsZero() {
+		t.Errorf("the last poll was at %s, the last sweep at %s", c.LastPoll(), c.LastSweep())
+	}
+	stop()
+
+	w.master.change(func(m *master) { m.away = true })
+	before, _, _ := w.queue.given(t)
+	_, stop = w.start()
+	eventually(t, "nothing more arrives without the master", func() bool {
+		donations, _, _ := w.queue.given(t)
+		return len(donations) > len(before)+20
+	})
+	if err := w.sim.End(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	raised := w.sim.Raised()
+	eventually(t, "not all donations arrive", func() bool {
+		donations, _, _ := w.queue.given(t)
+		return int64(len(donations)) == raised.Donations
+	})
+	stop()
+	donations, _, _ := w.queue.given(t)
+	var sum int64
+	channels := map[string]bool{}
+	for _, d := range donations {
+		sum += d.Money.Cents
+		channels[d.Channel] = true
+	}
+	if sum != raised.Cents || len(channels) < 3 {
+		t.Errorf("%d cents arrived on %d channels, %d were given", sum, len(channels), raised.Cents)
+	}
+}
+
+// What sources say of who is forgotten is taken out: the money stays.
+func TestForgottenDonors(t *testing.T) {
+	w := newCharityWorld(t)
+	w.sim.Begin()
+	_, stop := w.start()
+	var donor string
+	eventually(t, "no donor gives", func() bool {
+		donations, _, _ := w.queue.given(t)
+		for _, d := range donations {
+			if d.Donor != "" {
+				donor = d.Donor
+			}
+		}
+		return donor != ""
+	})
+	stop()
+	w.queue = &target{}
+	w.master.change(func(m *master) {
+		a := *m.assignment
+		a.Revision++
+		a.Events = slices.Clone(a.Events)
+		a.Events[0].Excluded = []string{donor}
+		m.assignment = &a
+	})
+	// It takes the new assignment up in the first run, and works by it in the second from the start.
+	_, stop = w.start()
+	eventually(t, "the assignment is not taken up", func() bool { return w.master.heartbeat().Revision == 2 })
+	stop()
+	w.queue = &target{}
+	_, stop = w.start()
+	if err := w.sim.End(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "not all donations arrive", func() bool {
+		donations, _, _ := w.queue.given(t)
+		return int64(len(donations)) == w.sim.Raised().Donations
+	})
+	stop()
+	donations, _, _ := w.queue.given(t)
+	var sum int64
+	for _, d := range donations {
+		sum += d.Money.Cents
+		if d.Donor == donor {
+			t.Errorf("donation %s names the forgotten donor", d.Donation)
+		}
+	}
+	if sum != w.sim.Raised().Cents {
+		t.Errorf("%d cents arrived, %d were given", sum, w.sim.Raised().Cents)
+	}
+}
+
+func TestChannelsNeedHelix(t *testing.T) {
+	_, err := collector.New(collector.Config{Name: "c1", Dir: t.TempDir(), Capacity: 5})
+	if err == nil {
+		t.Error("a collector of channels starts without Helix")
+	}
+}
