@@ -234,7 +234,7 @@ func (r *Reader) Races(ctx context.Context, bys ...string) ([]Race, error) {
 	if err != nil {
 		return nil, err
 	}
-	funds, err := r.mainFunds(ctx)
+	funds, _, err := r.mainFunds(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -380,26 +380,29 @@ func (r *Race) lanes(names map[string]Streamer, values map[string][]Count) {
 	})
 }
 
-// mainFunds are the channels' parts in the event's own fund.
-func (r *Reader) mainFunds(ctx context.Context) (map[string]*FundOf, error) {
-	funds := map[string]*FundOf{}
+// mainFunds are the channels' parts in the event's own fund, and in that of its single donations.
+func (r *Reader) mainFunds(ctx context.Context) (main, singles map[string]*FundOf, err error) {
+	main, singles = map[string]*FundOf{}, map[string]*FundOf{}
 	for raw, err := range r.store.Find(ctx, store.Query{Collection: store.Totals, Event: r.event.Slug}) {
 		if err != nil {
-			return nil, fmt.Errorf("read the totals of event %s: %w", r.event.Slug, err)
+			return nil, nil, fmt.Errorf("read the totals of event %s: %w", r.event.Slug, err)
 		}
 		var d record.Statistics
 		if err := decode(raw, &d, onlyDonations); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		of, err := r.fundsIn(ctx, &d)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		for i := range of {
 			if of[i].Main {
-				funds[d.Channel] = &of[i]
+				main[d.Channel] = &of[i]
+			}
+			if of[i].Singles {
+				singles[d.Channel] = &of[i]
 			}
 		}
 	}
-	return funds, nil
+	return main, singles, nil
 }

@@ -17,8 +17,10 @@ type Curve struct {
 	Range
 	// Step is a minute, or a divisor or a multiple of an hour; the first and the last may be shorter.
 	Step time.Duration `json:"step"`
-	// Source and Currency are those of the donations.
+	// Source and Currency are those of the totals. Singles is the source of the single donations, in the
+	// same currency: another one where that of the totals does not tell them.
 	Source   string  `json:"source,omitempty"`
+	Singles  string  `json:"singles,omitempty"`
 	Currency string  `json:"currency,omitempty"`
 	Points   []Point `json:"points"`
 }
@@ -51,7 +53,7 @@ type Point struct {
 var ErrStep = errors.New("invalid step")
 
 // CurveOf makes a curve out of documents none of which reaches over the edge of a step (m.Sessions and
-// m.Raids are not needed). The donations are those of the main fund. It fails for a step that is no
+// m.Raids are not needed). The totals are those of the main fund. It fails for a step that is no
 // minute, no divisor and no multiple of an hour.
 func CurveOf(m Material, step time.Duration) (Curve, error) {
 	if step < time.Minute || step%time.Minute != 0 || time.Hour%step != 0 && step%time.Hour != 0 {
@@ -66,14 +68,18 @@ func CurveOf(m Material, step time.Duration) (Curve, error) {
 		return d.State != record.StateClosed || d.Minutes == 0
 	})
 	slices.SortFunc(docs, func(a, b record.Statistics) int { return a.Time.Compare(b.Time) })
-	var main *FundOf
+	var main, singles *FundOf
 	for i := range m.Funds {
-		if m.Funds[i].Main {
-			main = &m.Funds[i]
-			c.Source, c.Currency = main.Source, main.Currency
+		if f := &m.Funds[i]; f.Main {
+			main = f
+			c.Source, c.Currency = f.Source, f.Currency
+		}
+		if f := &m.Funds[i]; f.Singles {
+			singles = f
+			c.Singles, c.Currency = f.Source, f.Currency
 		}
 	}
-	money := purse{fund: main}
+	money := purse{fund: main, singles: singles}
 	if main != nil {
 		money.last = main.Before
 	}
@@ -120,20 +126,38 @@ func pointOf(m *Material, at time.Time, docs []record.Statistics, clip Range, mo
 
 // purse is a running total on its way through the steps.
 type purse struct {
-	fund *FundOf
-	last Standing
+	fund, singles *FundOf
+	last          Standing
 }
 
 // point sets what a step says of donations.
 func (w *purse) point(p *Point, docs []record.Statistics, clip Range) {
 	unknown := Count{Coverage: record.Unknown}
 	p.Donations, p.Largest, p.Total, p.Corrected, p.Raised, p.RaisedCorrected = unknown, unknown, unknown, unknown, unknown, unknown
+	if w.singles != nil {
+		d := w.singles.donations(w.singles.said(docs), clip)
+		p.Donations, p.Largest = d.Count, d.Largest
+	}
 	if w.fund == nil {
 		return
 	}
 	f := *w.fund
-	f.Before, f.First = w.last, Standing{}
-	var said record.Donations
+	said := f.said(docs)
+	f.Before, f.First = w.last, Standing{said.First, said.FirstAt}
+	d := f.donations(said, clip)
+	p.Raised, p.RaisedCorrected = d.Raised, d.RaisedCorrected
+	if now, ok := f.standing(&said); ok {
+		w.last = now
+		p.Total, p.Corrected = d.Total, d.Corrected
+	}
+	if f.By == ByDonations {
+		w.last = Standing{Cents: w.last.Cents + said.Cents}
+		p.Total, p.Corrected = d.Total, d.Corrected
+	}
+}
+
+// said is what documents, in the order of time, say of the fund together; First is the first standing.
+func (f *FundOf) said(docs []record.Statistics) (said record.Donations) {
 	for i := range docs {
 		for _, d := range docs[i].Donations {
 			if fund(d) != f.Fund {
@@ -142,10 +166,10 @@ func (w *purse) point(p *Point, docs []record.Statistics, clip Range) {
 			said.Count += d.Count
 			said.Cents += d.Cents
 			said.Largest = max(said.Largest, d.Largest)
-			if s, ok := f.standing(&d); ok && f.First.At.IsZero() {
-				f.First = s
+			if s, ok := f.standing(&d); ok && said.FirstAt.IsZero() {
+				said.First, said.FirstAt = s.Cents, s.At
 				if f.By == BySamples {
-					f.First = Standing{d.First, d.FirstAt}
+					said.First, said.FirstAt = d.First, d.FirstAt
 				}
 			}
 			if d.Samples > 0 {
@@ -157,16 +181,5 @@ func (w *purse) point(p *Point, docs []record.Statistics, clip Range) {
 			}
 		}
 	}
-	said.First, said.FirstAt = f.First.Cents, f.First.At
-	d := f.donations(said, clip)
-	p.Donations, p.Largest = d.Count, d.Largest
-	p.Raised, p.RaisedCorrected = d.Raised, d.RaisedCorrected
-	if now, ok := f.standing(&said); ok {
-		w.last = now
-		p.Total, p.Corrected = d.Total, d.Corrected
-	}
-	if f.By == ByDonations {
-		w.last = Standing{Cents: w.last.Cents + said.Cents}
-		p.Total, p.Corrected = d.Total, d.Corrected
-	}
+	return said
 }

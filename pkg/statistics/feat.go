@@ -64,7 +64,7 @@ func (r *Reader) Feats(ctx context.Context) ([]Feat, error) {
 		return nil, err
 	}
 	t := &track{r: r, names: names}
-	if t.funds, err = r.mainFunds(ctx); err != nil {
+	if t.funds, t.singles, err = r.mainFunds(ctx); err != nil {
 		return nil, err
 	}
 	if err := t.readHours(ctx); err != nil {
@@ -82,11 +82,12 @@ func (r *Reader) Feats(ctx context.Context) ([]Feat, error) {
 
 // track is what feats are looked for in.
 type track struct {
-	r     *Reader
-	names map[string]Streamer
-	funds map[string]*FundOf
-	hours []record.Statistics // of all channels and the event
-	feats []Feat
+	r       *Reader
+	names   map[string]Streamer
+	funds   map[string]*FundOf
+	singles map[string]*FundOf
+	hours   []record.Statistics // of all channels and the event
+	feats   []Feat
 }
 
 func (t *track) readHours(ctx context.Context) (err error) {
@@ -211,22 +212,16 @@ func (t *track) peaks(context.Context) error {
 	return nil
 }
 
-// main is what the event's own source says in a document.
-func (t *track) main(d *record.Statistics) (said record.Donations) {
-	if f, ok := t.funds[d.Channel]; ok {
-		if i := slices.IndexFunc(d.Donations, func(x record.Donations) bool { return fund(x) == f.Fund }); i >= 0 {
-			said = d.Donations[i]
-		}
-	}
-	return said
-}
-
 // largestDonation is that of any channel, or of the event where the channel is not known.
 func (t *track) largestDonation(ctx context.Context) error {
-	largest := func(d *record.Statistics) int64 { return t.main(d).Largest }
-	known := t.donations().Largest.Coverage
+	largest := func(d *record.Statistics) int64 {
+		if f := t.singles[d.Channel]; f != nil {
+			return f.said([]record.Statistics{*d}).Largest
+		}
+		return 0
+	}
 	best, err := t.minute(ctx, t.of(true), largest)
-	if err != nil {
+	if err != nil || largest(&best) == 0 {
 		return err
 	}
 	minute := Range{best.Time, best.Time.Add(time.Minute)}
@@ -240,19 +235,21 @@ func (t *track) largestDonation(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	known := t.donations(t.singles).Largest.Coverage
 	t.add(LargestDonation, channel, "cents", count(largest(&best), known), best.Time, time.Time{})
 	return nil
 }
 
-// donations is what the event's own source says of all of the event.
-func (t *track) donations() Donations {
-	f := t.funds[record.AllChannels]
+// donations is what one of the funds says of all of the event.
+func (t *track) donations(funds map[string]*FundOf) Donations {
+	f := funds[record.AllChannels]
 	if f == nil {
 		return Donations{}
 	}
+	whole := []record.Statistics{t.r.whole}
 	g := *f
-	g.Known = knownOf(&t.r.event, []record.Statistics{t.r.whole})[f.Source]
-	return g.donations(t.main(&t.r.whole), counted(&t.r.event, Aligned(&t.r.event, t.r.Whole()), t.r.through))
+	g.Known = knownOf(&t.r.event, whole)[f.Source]
+	return g.donations(g.said(whole), counted(&t.r.event, Aligned(&t.r.event, t.r.Whole()), t.r.through))
 }
 
 // raised are the hours in which most was raised. What a total has at its first sample was raised before.
@@ -345,8 +342,10 @@ func (t *track) without(ctx context.Context) error {
 			best = now
 		}
 	}
-	t.add(LongestWithout, record.AllChannels, "minutes",
-		count(int64(best.Length()/time.Minute), t.donations().Raised.Coverage), best.From, best.To)
+	if best.Length() > time.Minute {
+		t.add(LongestWithout, record.AllChannels, "minutes",
+			count(int64(best.Length()/time.Minute), t.donations(t.funds).Raised.Coverage), best.From, best.To)
+	}
 	t.eventFirsts(c)
 	return nil
 }

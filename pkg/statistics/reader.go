@@ -581,6 +581,23 @@ func MainFund(e *record.Event, whole []record.Donations) (f Fund, ok bool) {
 	return fund(best), true
 }
 
+// SinglesFund is the fund whose single donations are told beside the totals of the event's own: that
+// itself where its source tells them, else the first by name in the same currency that does. ok is false
+// where there is none.
+func SinglesFund(e *record.Event, whole []record.Donations) (f Fund, ok bool) {
+	main, ok := MainFund(e, whole)
+	if !ok {
+		return Fund{}, false
+	}
+	list := slices.DeleteFunc(slices.Clone(whole), func(d record.Donations) bool { return d.Currency != main.Currency || d.Count == 0 })
+	if len(list) == 0 {
+		return Fund{}, false
+	}
+	return fund(slices.MinFunc(list, func(a, b record.Donations) int {
+		return cmp.Or(cmp.Compare(b2i(fund(b) == main), b2i(fund(a) == main)), cmp.Compare(a.Source, b.Source))
+	})), true
+}
+
 // by is what a channel's totals of a fund are, by all that was said of it.
 func by(d record.Donations) string {
 	switch {
@@ -595,12 +612,13 @@ func by(d record.Donations) string {
 // fundsIn are the funds that a total speaks of, with the effects of corrections.
 func (r *Reader) fundsIn(ctx context.Context, total *record.Statistics) ([]FundOf, error) {
 	main, _ := MainFund(&r.event, r.whole.Donations)
+	singles, _ := SinglesFund(&r.event, r.whole.Donations)
 	var funds []FundOf
 	for _, d := range total.Donations {
 		if d.Currency == "" {
 			continue
 		}
-		f := FundOf{Fund: fund(d), Main: fund(d) == main, By: by(d)}
+		f := FundOf{Fund: fund(d), Main: fund(d) == main, Singles: fund(d) == singles, By: by(d)}
 		var err error
 		if f.Effects, err = r.effectsOf(ctx, total.Channel, f.Fund, f.By); err != nil {
 			return nil, err

@@ -467,6 +467,30 @@ func TestMainFund(t *testing.T) {
 	}
 }
 
+func TestSinglesOfAnotherSource(t *testing.T) {
+	t.Parallel()
+	w := weekend(t)
+	w.donation("single", "2", 12_345, w.at(70*time.Minute))
+	w.donation("single", "1", 345, w.at(71*time.Minute))
+	r := w.fill()
+	c, err := r.Curve(t.Context(), "2", r.Whole(), time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := c.Points[70]; c.Source != "zevent" || c.Singles != "single" || p.Donations != partial(1) || p.Largest != partial(12_345) || p.Total != complete(35_000) {
+		t.Errorf("%s, %s: %+v", c.Source, c.Singles, p)
+	}
+	feats, err := r.Feats(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(feats, func(f statistics.Feat) bool {
+		return f.Name == statistics.LargestDonation && f.Login == "beta" && f.Value == partial(12_345)
+	}) {
+		t.Errorf("%+v", feats)
+	}
+}
+
 func TestDaysWhereTheClocksChange(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

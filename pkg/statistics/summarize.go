@@ -30,9 +30,11 @@ type Standing struct {
 // documents.
 type FundOf struct {
 	Fund
-	// Main is as Donations.Main, By as Donations.By.
-	Main bool
-	By   string
+	// Main is as Donations.Main, By as Donations.By. Singles says that it is the one whose single
+	// donations are told beside the main one's totals.
+	Main    bool
+	Singles bool
+	By      string
 	// Before is the running total by the last sample before the range, of single donations their sum
 	// before it. The zero time says that there was no sample. Then First is the first total that was
 	// ever sampled, if that lies in the range; it is asked for ByChannels only.
