@@ -35,6 +35,9 @@ Examples:
 }
 
 func (c *sampleCmd) Run(ctx context.Context, env app.Env) (err error) {
+	if c.Channels == 0 || c.Hours == 0 || c.Messages == 0 || c.Seed == 0 {
+		return app.Usage("--channels, --hours, --messages and --seed must be above 0")
+	}
 	sc := sample.Config{
 		Event: c.Event, Channels: c.Channels, Hours: c.Hours, Messages: c.Messages, Donations: c.Donations, Cents: c.Amount * 100,
 		Seed: c.Seed,
@@ -75,9 +78,9 @@ func (c *sampleCmd) Run(ctx context.Context, env app.Env) (err error) {
 	if c.JSON {
 		return json.NewEncoder(env.Stdout).Encode(res)
 	}
-	fmt.Fprintf(env.Stdout, "event %s: %s, %d hours, %s, %s, %d donations of %d.%02d EUR in all, %s\n"+
+	fmt.Fprintf(env.Stdout, "event %s: %s, %s, %s, %s, %d donations of %d.%02d EUR in all, %s\n"+
 		"%d records and %d minute documents in %.0f s\n",
-		res.Event, some(res.Channels, "channel", "channels"), res.Hours, some(int(res.Messages), "message", "messages"),
+		res.Event, some(res.Channels, "channel", "channels"), some(res.Hours, "hour", "hours"), some(int(res.Messages), "message", "messages"),
 		some(int(res.Raids), "raid", "raids"), res.Gifts, res.Cents/100, res.Cents%100, some(res.Goals, "goal", "goals"),
 		res.Records, res.Minutes, res.Seconds)
 	return nil

@@ -238,8 +238,8 @@ func runJS(t *testing.T, s store.Store, g guide) map[int]rows {
 		t.Fatalf("%v: %s", err, stderr.String())
 	}
 	var answers []struct {
-		Value   json.RawMessage
-		Printed []string
+		Value   json.RawMessage `json:"value"`
+		Printed []string        `json:"printed"`
 	}
 	if err := json.Unmarshal(stdout.Bytes(), &answers); err != nil {
 		t.Fatal(err)
@@ -493,7 +493,7 @@ func write(t *testing.T, g guide, answers map[int]rows, columns []rows) {
 		answer := answers[i].String()
 		text = text[:q.from] + answer + text[q.from+len(q.answer):]
 	}
-	if err := os.WriteFile(guidePath, []byte(text), 0o644); err != nil { //nolint:gosec // a page of the documentation
+	if err := os.WriteFile(guidePath, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }

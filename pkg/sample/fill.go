@@ -20,10 +20,10 @@ const insertAtOnce = 20_000
 // minutesAhead is how many minutes are made before they are written: the bound of what is in memory.
 const minutesAhead = 4
 
-// ErrExists: the store has an event of that slug already, or a part of one.
+// ErrExists means that the store has an event of that slug already, or a part of one.
 var ErrExists = errors.New("the event exists")
 
-// ErrForeign: the event of that slug is no sample, and is not replaced.
+// ErrForeign means that the event of that slug is no sample, and is not replaced.
 var ErrForeign = errors.New("the event is no sample")
 
 // Progress is how far a Fill is.
@@ -65,7 +65,7 @@ func Fill(ctx context.Context, s store.Store, cfg Config, replace bool, progress
 	if err != nil {
 		return Result{}, err
 	}
-	if err := clear(ctx, s, cfg.Event, replace); err != nil {
+	if err := makeRoom(ctx, s, cfg.Event, replace); err != nil {
 		return Result{}, err
 	}
 	e := cfg.event()
@@ -91,8 +91,8 @@ func Fill(ctx context.Context, s store.Store, cfg Config, replace bool, progress
 	return r, nil
 }
 
-// clear makes room for the event.
-func clear(ctx context.Context, s store.Store, event string, replace bool) error {
+// makeRoom deletes the sample that is there, where that is wanted.
+func makeRoom(ctx context.Context, s store.Store, event string, replace bool) error {
 	raw, err := s.Get(ctx, store.Events, event)
 	there := err == nil
 	switch {
@@ -219,12 +219,10 @@ func (f *filling) run(ctx context.Context) error {
 	})
 	g.Go(func() error { return f.insert(gctx, counted) })
 	g.Go(func() error {
-		n := 0
 		for b := range closing {
 			if err := f.filler.Minute(gctx, b.minute, b.docs); err != nil {
 				return err
 			}
-			n++
 			f.minutes += int64(len(b.docs))
 		}
 		return gctx.Err()
