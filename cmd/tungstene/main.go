@@ -20,9 +20,14 @@ type tool struct {
 	Sample      sampleCmd      `cmd:"" help:"Fill a store with a whole event, to try everything on."`
 	Verify      verifyCmd      `cmd:"" help:"Compare a ledger of what was sent with what is stored and counted."`
 	Reconcile   reconcileCmd   `cmd:"" help:"Compare the statistics of an event with its records."`
+	Export      exportCmd      `cmd:"" help:"Write what is stored of an event as CSV, JSON lines or Parquet."`
+	SQL         sqlCmd         `cmd:"" help:"Query the embedded store in SQL." name:"sql"`
 	Manifest    manifestCmd    `cmd:"" help:"Check the manifest of a frozen event."`
+	Stats       statsCmd       `cmd:"" help:"Statistics of an event: summaries, leaderboards, bursts, audiences, comparisons."`
 	Event       eventCmd       `cmd:"" help:"Create, change, start and stop events."`
 	Channel     channelCmd     `cmd:"" help:"Import, list and remove the channels of an event."`
+	Goal        goalCmd        `cmd:"" help:"Import, list, change and accomplish donation goals."`
+	Correction  correctionCmd  `cmd:"" help:"Correct totals of donations, and find what looks wrong in them."`
 	Collectors  collectorsCmd  `cmd:"" help:"List the collectors, or forget one that won't come back."`
 	Members     membersCmd     `cmd:"" help:"List every running role, or forget one that won't come back."`
 	Drain       drainCmd       `cmd:"" help:"Have a collector left without channels, or take that back."`

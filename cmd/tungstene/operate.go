@@ -103,6 +103,8 @@ func meant(location string) string {
 		return "the " + name
 	case name == "ids":
 		return "the id"
+	case name == "cents":
+		return "--amount"
 	case name == "persons":
 		return "the people"
 	}
