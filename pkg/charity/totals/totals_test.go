@@ -1,0 +1,255 @@
+package totals_test
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"testing"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/tungstene/tungstene/pkg/charity/corrections"
+	"github.com/tungstene/tungstene/pkg/charity/totals"
+	"github.com/tungstene/tungstene/pkg/record"
+	"github.com/tungstene/tungstene/pkg/store"
+	"github.com/tungstene/tungstene/pkg/store/local"
+)
+
+var (
+	start = time.Date(2026, 9, 4, 18, 0, 0, 0, time.UTC)
+	event = record.Event{Slug: "e", State: record.EventLive, Start: start, End: start.Add(10 * time.Hour), TimeZone: "UTC", Currency: "EUR"}
+)
+
+func at(minute int) time.Time { return start.Add(time.Duration(minute) * time.Minute) }
+
+type world struct {
+	t *testing.T
+	store.Store
+}
+
+func open(t *testing.T) world {
+	t.Helper()
+	s, err := local.Open(filepath.Join(t.TempDir(), "store.db"), local.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return world{t, s}
+}
+
+func (w world) put(c store.Collection, id string, v any) {
+	w.t.Helper()
+	raw, err := bson.Marshal(v)
+	if err == nil {
+		err = w.Put(context.Background(), c, []store.Doc{{ID: id, Raw: raw}})
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// span writes what is said of a minute, an hour, or (with the zero time) all so far.
+func (w world) span(c store.Collection, channel string, from time.Time, through int, state string, list ...record.Donations) {
+	d := record.Statistics{Event: "e", Channel: channel, Time: from, State: state, Through: at(through), Donations: list}
+	if c == store.Totals {
+		d.ID, d.Time = record.StatisticsID("e", channel, time.Time{}), start
+	} else {
+		d.ID = record.StatisticsID("e", channel, from)
+	}
+	w.put(c, d.ID, d)
+}
+
+// sampled is a running total of a source.
+func sampled(source string, minute int, cents int64) record.Donations {
+	return record.Donations{Source: source, Currency: "EUR", Samples: 1, First: cents, FirstAt: at(minute), Total: cents, TotalAt: at(minute)}
+}
+
+func TestMain_Raw(t *testing.T) {
+	t.Parallel()
+	list := []record.Donations{
+		{Source: "b", Currency: "EUR", Count: 1, Cents: 5},
+		{Source: "d", Currency: "USD", Samples: 1, Total: 5, TotalAt: at(0)},
+		{Source: "d", Currency: "EUR", Sum: 5, SumAt: at(0)},
+		{Source: "a", Currency: ""},
+	}
+	for _, tc := range []struct {
+		of   []record.Donations
+		name string
+		want totals.Fund
+		ok   bool
+	}{
+		{nil, "", totals.Fund{}, false},
+		{list[3:], "", totals.Fund{}, false},
+		{list, "", totals.Fund{Source: "d", Currency: "EUR"}, true},
+		{list[:2], "", totals.Fund{Source: "d", Currency: "USD"}, true},
+		{list, "b", totals.Fund{Source: "b", Currency: "EUR"}, true},
+		{list, "nothing", totals.Fund{Source: "d", Currency: "EUR"}, true},
+	} {
+		e := event
+		e.Donations = tc.name
+		if got, ok := totals.Main(e, slices.Values(tc.of)); got != tc.want || ok != tc.ok {
+			t.Errorf("%+v, %t; want %+v", got, ok, tc.want)
+		}
+	}
+	for i, want := range []string{totals.ByDonations, totals.BySamples, totals.ByDonations, ""} {
+		if _, by, ok := totals.Raw("1", list[i]); by != want || ok != (want != "") {
+			t.Errorf("%d is %s", i, by)
+		}
+	}
+	if s, by, ok := totals.Raw(record.AllChannels, list[2]); !ok || by != totals.ByChannels || s.Cents != 5 || !s.Time.Equal(at(0)) {
+		t.Errorf("%+v by %s", s, by)
+	}
+}
+
+// A source whose own event total is shown, minutes that no total document holds yet, an open one, and
+// corrections of each kind.
+func TestCurrent(t *testing.T) {
+	t.Parallel()
+	w := open(t)
+	for m := range 20 {
+		state := record.StateClosed
+		if m >= 18 {
+			state = record.StateOpen
+		}
+		one := sampled("s", m, int64(m)*100)
+		if m >= 10 {
+			one = sampled("s", m, int64(m-10)*100) // it began anew
+		}
+		w.span(store.Minutes, "1", at(m), m, state, one)
+		w.span(store.Minutes, record.AllChannels, at(m), m, state, sampled("s", m, int64(m)*1000))
+		if m == 15 {
+			w.span(store.Totals, "1", start, m, record.StateClosed, one)
+			w.span(store.Totals, record.AllChannels, start, m, record.StateClosed, sampled("s", m, int64(m)*1000))
+		}
+	}
+	w.span(store.Minutes, "2", at(19), 19, record.StateOpen, record.Donations{Source: "other", Currency: "EUR", Count: 2, Cents: 700, Largest: 500})
+	for _, c := range []record.Correction{
+		{ID: "e/r", Event: "e", Channel: "1", Source: "s", Kind: record.CorrectionReset, Time: at(10), Total: true},
+		{ID: "e/a", Event: "e", Channel: "1", Source: "s", Currency: "EUR", Kind: record.CorrectionAmount, Time: at(3), Cents: 7},
+		{ID: "e/all", Event: "e", Channel: record.AllChannels, Source: "s", Currency: "EUR", Kind: record.CorrectionAmount, Time: at(3), Cents: 11},
+		{ID: "e/o", Event: "e", Channel: "1", Source: "other", Currency: "EUR", Kind: record.CorrectionAmount, Time: at(3), Cents: 13},
+	} {
+		w.put(store.Corrections, c.ID, c)
+	}
+	cur, err := totals.ReadCurrent(t.Context(), w, event, "", at(19).Add(30*time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := cur.Channels["1"]
+	if !cur.Known || cur.Fund != (totals.Fund{Source: "s", Currency: "EUR"}) || len(cur.Channels) != 1 || one.Raw != 900 || one.Corrected != 900+900+7 ||
+		one.By != totals.BySamples || one.Coverage != record.Complete || !one.At.Equal(at(19)) || len(cur.Corrections) != 4 || !cur.Through.Equal(at(15)) {
+		t.Errorf("%+v", cur)
+	}
+	if e := cur.Event; e.Raw != 19_000 || e.Corrected != 19_000+900+11 || e.By != totals.BySamples {
+		t.Errorf("%+v", e)
+	}
+	if old, err := totals.ReadCurrent(t.Context(), w, event, "", at(40)); err != nil || old.Event.Coverage != record.Partial {
+		t.Errorf("%+v, %v of an old sample", old, err)
+	}
+	other, err := totals.ReadCurrent(t.Context(), w, event, "other", at(20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if two := other.Channels["2"]; two.Raw != 700 || two.By != totals.ByDonations || two.Count != 2 || two.Largest != 500 || two.Coverage != record.Partial {
+		t.Errorf("%+v", other)
+	}
+
+	// The series is that of the minutes, and the effects are those of all of it.
+	series, err := totals.Series(t.Context(), w, "e", "1", cur.Fund, at(2), at(12))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(series) != 10 || series[0] != (corrections.Sample{Time: at(2), Cents: 200}) || series[9].Cents != 100 {
+		t.Errorf("%+v", series)
+	}
+	all, given, err := totals.SeriesOfAll(t.Context(), w, "e", cur.Fund, at(2), at(12))
+	if err != nil || !reflect.DeepEqual(all["1"], series) || len(all) != 2 || len(given) != 0 {
+		t.Errorf("%+v, %+v, %v", all, given, err)
+	}
+}
+
+// A source of single donations alone: totals are sums, and goals are reached to the minute though only
+// hours are read of what is past.
+func TestLiveOfDonations(t *testing.T) {
+	t.Parallel()
+	w := open(t)
+	var records []record.Record
+	hour, total := map[int]record.Donations{}, record.Donations{Source: "s", Currency: "EUR"}
+	now := 179
+	for m := range now + 1 {
+		d := record.Donations{Source: "s", Currency: "EUR", Count: 1, Cents: 1000, Largest: 1000, Seconds: 60}
+		if m == 70 {
+			d.Cents, d.Largest = 4200, 4200
+		}
+		r, err := record.Encode(&record.Donation{
+			Header: record.Header{Event: "e", Channel: "1", Time: at(m).Add(5 * time.Second), Received: at(m)}, Source: "s", Donation: fmt.Sprint(m), Version: "v",
+			Money: record.Money{Cents: d.Cents, Currency: "EUR"},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		records = append(records, r)
+		h := hour[m/60]
+		h.Source, h.Currency, h.Count, h.Cents = "s", "EUR", h.Count+1, h.Cents+d.Cents
+		hour[m/60] = h
+		total.Count, total.Cents, total.Largest, total.Seconds = total.Count+1, total.Cents+d.Cents, max(total.Largest, d.Largest), total.Seconds+60
+		for _, c := range []string{"1", record.AllChannels} {
+			w.span(store.Minutes, c, at(m), m, record.StateClosed, d)
+		}
+	}
+	for _, c := range []string{"1", record.AllChannels} {
+		for h, d := range hour {
+			w.span(store.Hours, c, at(60*h), now, record.StateClosed, d)
+		}
+		w.span(store.Totals, c, start, now, record.StateClosed, total)
+	}
+	if _, err := w.Insert(t.Context(), records); err != nil {
+		t.Fatal(err)
+	}
+	goal := func(id, channel, category string, cents int64) record.Goal {
+		return record.Goal{ID: "e/" + id, Event: "e", Channel: channel, Category: category, Name: id, Money: record.Money{Cents: cents, Currency: "EUR"}}
+	}
+	list := []record.Goal{
+		goal("early", "1", record.GoalDonation, 10_000),
+		goal("after", "1", record.GoalDonation, 100_000),
+		goal("next", "1", record.GoalDonation, 200_000),
+		goal("equal", "1", record.GoalEqual, 4200),
+		goal("more", record.AllChannels, record.GoalMoreThan, 1001),
+		goal("thousands", "1", record.GoalEqual, 1000),
+	}
+	for _, history := range []bool{true, false} {
+		live := totals.NewLive(w, history)
+		for range 2 { // what is kept from one call to the next changes nothing
+			o, cur, err := live.Overview(t.Context(), event, list, at(now+1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if cur.Event.Coverage != record.Complete || cur.Event.Raw != total.Cents {
+				t.Errorf("%+v", cur.Event)
+			}
+			for _, s := range o.Goals {
+				got := fmt.Sprintf("%t at %d, %d times, missing %d, %s", s.Reached, int(s.ReachedAt.Sub(start).Minutes()), s.Times, s.Missing, s.ETA.Certainty)
+				if history && s.Reached && s.Goal.Category == record.GoalDonation || s.Goal.Category != record.GoalDonation || !s.Reached {
+					want := map[string]string{
+						"early": "true at 9, 1 times, missing 0, unknown", "after": "true at 96, 1 times, missing 0, unknown",
+						"equal": "true at 70, 1 times, missing 0, unknown", "more": "true at 70, 1 times, missing 0, unknown",
+						"thousands": "true at 0, 179 times, missing 0, unknown",
+					}[s.Goal.Name]
+					if s.Goal.Name == "next" {
+						want, got = "16800 likely in 17", fmt.Sprintf("%d %s in %d", s.Missing, s.ETA.Certainty, int(s.ETA.At.Sub(at(now+1)).Round(time.Minute).Minutes()))
+					}
+					if got != want {
+						t.Errorf("history %t: %s: %s, want %s", history, s.Goal.Name, got, want)
+					}
+				}
+			}
+		}
+	}
+}
