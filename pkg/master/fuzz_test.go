@@ -197,7 +197,7 @@ func FuzzRequests(f *testing.F) {
 		}()
 		o := ops[int(op)%len(ops)]
 		path := o.path
-		for name, usual := range map[string]string{"{slug}": "fuzz", "{name}": "c1", "{channel}": "login0", "{id}": "abcdef"} {
+		for name, usual := range map[string]string{"{slug}": "fuzz", "{name}": "c1", "{channel}": "login0", "{id}": "abcdef", "{role}": "consumer"} {
 			if param != "" {
 				usual = url.PathEscape(param)
 			}
