@@ -26,7 +26,7 @@ type sampleCmd struct {
 }
 
 func (sampleCmd) Help() string {
-	return `Fills a store with a whole charity weekend, to try everything on: chat, viewers, streams, titles, raids, subscriptions, moderation, donations of two sources with faults and their corrections, goals, gaps. The curves are those of a recorded marathon; people and channels are invented. It takes about two minutes; the event has ended when it is done. Nothing else may run on the folder meanwhile.
+	return `Fills a store with a whole charity weekend, to try everything on: chat, viewers, streams, titles, raids, subscriptions, moderation, donations of two sources with faults and their corrections, goals, gaps. The curves are those of a recorded marathon; people and channels are invented. It takes about two minutes; the event has ended when it is done. Nothing else may run on the folder meanwhile. In MongoDB it needs a user who may write all collections; those of 'tungstene permissions' may not.
 
 Examples:
   tungstene sample --data ./data

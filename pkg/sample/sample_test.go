@@ -1,6 +1,7 @@
 package sample_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -13,12 +14,14 @@ import (
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
 
+	"github.com/tungstene/tungstene/internal/testmongo"
 	"github.com/tungstene/tungstene/pkg/charity/corrections"
 	"github.com/tungstene/tungstene/pkg/custody"
 	"github.com/tungstene/tungstene/pkg/record"
 	"github.com/tungstene/tungstene/pkg/sample"
 	"github.com/tungstene/tungstene/pkg/store"
 	"github.com/tungstene/tungstene/pkg/store/local"
+	"github.com/tungstene/tungstene/pkg/store/mongo"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -366,4 +369,48 @@ func TestAnyConfig(t *testing.T) {
 			r.Fatalf("%+v was made", res)
 		}
 	})
+}
+
+// In MongoDB there are the same documents.
+func TestMongoDB(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it needs a MongoDB")
+	}
+	server := testmongo.Run(t)
+	m, err := mongo.Open(t.Context(), mongo.Config{URI: server.URI(), Database: server.Database(), MaxPoolSize: server.MaxPoolSize()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := m.Declare(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	l := open(t)
+	cfg := sample.Config{Channels: 2, Hours: 1, Messages: 30, Donations: 40, Goals: 4}
+	fill(t, m, cfg)
+	fill(t, l, cfg)
+	for _, c := range store.Collections() {
+		one, two := each[bson.D](t, m, store.Query{Collection: c}), each[bson.D](t, l, store.Query{Collection: c})
+		if len(one) != len(two) {
+			t.Errorf("%d %s in MongoDB, %d in a file", len(one), c, len(two))
+			continue
+		}
+		for i := range one {
+			x, err := bson.Marshal(one[i])
+			if err != nil {
+				t.Fatal(err)
+			}
+			y, err := bson.Marshal(two[i])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !bytes.Equal(x, y) {
+				t.Errorf("%s: in MongoDB %v, in a file %v", c, one[i], two[i])
+			}
+		}
+	}
 }
