@@ -132,7 +132,7 @@ type CollectorConfig struct {
 
 // CharityConfig is where donations are read from.
 type CharityConfig struct {
-	Sources string `help:"YAML file that describes the charity sources; docs/charity.md tells its fields. A collector that is given one polls them; up runs one more collector for them, called NAME-charity. Read at the start: start the collector again after a change."`
+	Sources string `help:"YAML file that describes the charity sources; docs/donations.md tells its fields. A collector that is given one polls them; up runs one more collector for them, called NAME-charity. Read at the start: start the collector again after a change."`
 }
 
 // ConsumerConfig is a consumer's.

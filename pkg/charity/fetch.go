@@ -17,7 +17,7 @@ import (
 const (
 	// maxAnswerBytes is the most that is read of an answer, unpacked; a page of 3,000 donations has about
 	// 1.5 MB.
-	maxAnswerBytes = 24 << 20
+	maxAnswerBytes = 8 << 20
 	// maxErrorBytes is the most that is read of an answer which is an error.
 	maxErrorBytes = 64 << 10
 	maxRedirects  = 3

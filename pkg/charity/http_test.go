@@ -58,8 +58,8 @@ func TestRequestsThatFail(t *testing.T) {
 		"429 with a strange end": {status(429, "Retry-After", "soon"), "source-limited", "429 Too Many Requests", 15, true},
 		"slow":                   {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "source-unreachable", "no answer in 10s", 30, false},
 		"large": {func(w http.ResponseWriter, _ *http.Request) {
-			_, _ = w.Write(bytes.Repeat([]byte(" "), 25<<20))
-		}, "source-shape", "the answer has more than 24 MiB", 15, true},
+			_, _ = w.Write(bytes.Repeat([]byte(" "), 9<<20))
+		}, "source-shape", "the answer has more than 8 MiB", 15, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -97,7 +97,7 @@ func TestRequestsThatFail(t *testing.T) {
 						t.Errorf("%d answers were kept", len(answers))
 					}
 					for _, a := range answers {
-						if strings.Contains(a.Body, "Jeanne") || a.Problem == "" || a.Bytes > 24<<20 {
+						if strings.Contains(a.Body, "Jeanne") || a.Problem == "" || a.Bytes > 8<<20 {
 							t.Errorf("answer of %d bytes, problem %q", a.Bytes, a.Problem)
 						}
 					}
@@ -150,7 +150,7 @@ func served(t *testing.T, source string, h http.Handler, done func(w *world) boo
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() { ended <- w.poller.Run(ctx) }()
@@ -196,8 +196,8 @@ func TestPackedAnswers(t *testing.T) {
 	})
 	t.Run("bomb", func(t *testing.T) {
 		t.Parallel()
-		w := served(t, zeventSource, handler(pack(bytes.Repeat([]byte(" "), 64<<20))), func(w *world) bool { return w.detail("source-shape") != "" })
-		if d := w.detail("source-shape"); !strings.Contains(d, "the answer has more than 24 MiB") {
+		w := served(t, zeventSource, handler(pack(bytes.Repeat([]byte(" "), 32<<20))), func(w *world) bool { return w.detail("source-shape") != "" })
+		if d := w.detail("source-shape"); !strings.Contains(d, "the answer has more than 8 MiB") {
 			t.Error(d)
 		}
 	})

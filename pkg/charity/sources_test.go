@@ -137,3 +137,29 @@ func FuzzSources(f *testing.F) {
 		t.Errorf("the error names no line: %v", err)
 	})
 }
+
+// The example of the documentation is a sources file.
+func TestDocumentedSources(t *testing.T) {
+	t.Parallel()
+	b, err := os.ReadFile("../../docs/donations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(b), "```yaml\nsources:\n")
+	example, _, ok := strings.Cut(rest, "```")
+	if !ok {
+		t.Fatal("no example")
+	}
+	sources, err := charity.ParseSources("sources.yaml", []byte("sources:\n"+example))
+	if err != nil || len(sources) != 5 {
+		t.Errorf("%d sources, %v", len(sources), err)
+	}
+	for _, condition := range []string{
+		charity.ConditionUnreachable, charity.ConditionRefused, charity.ConditionLimited, charity.ConditionShape, charity.ConditionStale,
+		charity.ConditionIncomplete, charity.ConditionUnmatched, charity.ConditionCurrency,
+	} {
+		if !strings.Contains(string(b), "| `"+condition+"` |") {
+			t.Errorf("%s is not in the documentation", condition)
+		}
+	}
+}
