@@ -75,11 +75,12 @@ func TestMasterStopped(t *testing.T) {
 
 // Without any master collection goes on; afterwards channels can be moved again.
 func TestNoMaster(t *testing.T) {
-	away, rate := 30*time.Second, 40
+	o := cluster.Options{Collectors: 3, Rate: 40}
+	away := 30 * time.Second
 	if full() {
-		away, rate = 10*time.Minute, 4 // so that the store's stand-in, which has no index, can count them
+		away, o.Rate, o.Config = 10*time.Minute, 4, seldom
 	}
-	s := begin(t, options{replicas: 2, Options: cluster.Options{Collectors: 3, Rate: rate}})
+	s := begin(t, options{replicas: 2, Options: o})
 	for _, p := range s.Masters {
 		s.kill(p)
 	}
