@@ -122,7 +122,7 @@ func (s *Sim) charityFault(ctx context.Context, w http.ResponseWriter, r *http.R
 	return false
 }
 
-// page is what one answer about donations needs: rows of the list, and channels as they are now.
+// donationRow is a donation with its channel as it is called now.
 type donationRow struct {
 	donation
 	of Channel // of the zero value: the event as a whole
@@ -261,7 +261,7 @@ func (s *Sim) zevent(r *http.Request) charityAnswer {
 // memberID is Streamlabs' id of a streamer.
 func memberID(i int) string { return strconv.FormatUint(membersBase+uint64(i)*7919, 10) }
 
-// id is an identifier that is a number in one row and text in the next, as Streamlabs' are.
+// anyID is an id that is a number in one row and text in the next, as Streamlabs' are.
 func anyID(id string, n uint64) json.RawMessage {
 	if n%3 == 0 {
 		return json.RawMessage(id)

@@ -231,9 +231,10 @@ func (c Config) withDefaults() (Config, error) {
 	if !(c.Charity.Rate <= 10_000) {
 		return c, fmt.Errorf("charity rate %v: use at most 10,000 donations per second, or a negative one for none", c.Charity.Rate)
 	}
-	if orElse(&c.Charity.Currency, "EUR"); c.Replay != nil && c.Charity.Currency == "EUR" {
-		c.Charity.Currency = "USD"
+	if c.Replay != nil {
+		orElse(&c.Charity.Currency, "USD")
 	}
+	orElse(&c.Charity.Currency, "EUR")
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
