@@ -396,8 +396,13 @@ func (r *Reader) mainFunds(ctx context.Context) (main, singles map[string]*FundO
 			return nil, nil, err
 		}
 		for i := range of {
-			if of[i].Main {
-				main[d.Channel] = &of[i]
+			if f := &of[i]; f.Main {
+				main[d.Channel] = f
+				if f.By == ByChannels {
+					if f.First, err = r.firstSum(ctx, f, Aligned(&r.event, r.Whole())); err != nil {
+						return nil, nil, err
+					}
+				}
 			}
 			if of[i].Singles {
 				singles[d.Channel] = &of[i]

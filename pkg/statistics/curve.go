@@ -144,6 +144,9 @@ func (w *purse) point(p *Point, docs []record.Statistics, clip Range) {
 	f := *w.fund
 	said := f.said(docs)
 	f.Before, f.First = w.last, Standing{said.First, said.FirstAt}
+	if first := w.fund.First; f.By == ByChannels && !first.At.IsZero() {
+		f.First = first // an hour's document has only the last
+	}
 	d := f.donations(said, clip)
 	p.Raised, p.RaisedCorrected = d.Raised, d.RaisedCorrected
 	if now, ok := f.standing(&said); ok {

@@ -657,7 +657,7 @@ func (r *Reader) funds(ctx context.Context, channel string, rg Range) ([]FundOf,
 
 // before tells funds what was before an aligned range.
 func (r *Reader) before(ctx context.Context, channel string, rg Range, funds []FundOf) error {
-	before, err := r.documents(ctx, channel, Range{record.Minute(r.event.Start), earlier(rg.From, r.through)}, onlyDonations)
+	before, err := r.documents(ctx, channel, Range{record.Minute(r.event.Start), earlier(rg.From, r.through.Add(time.Minute))}, onlyDonations)
 	if err != nil {
 		return err
 	}

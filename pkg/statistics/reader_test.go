@@ -194,6 +194,19 @@ func TestTheEventsTotalIsTheSumOfTheChannelsWhereTheSourceHasNone(t *testing.T) 
 			t.Errorf("%+v: %+v", c, d)
 		}
 	}
+	for _, step := range []time.Duration{time.Minute, time.Hour} {
+		c, err := r.Curve(t.Context(), record.AllChannels, r.Whole(), step)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var raised int64
+		for _, p := range c.Points {
+			raised += p.Raised.N
+		}
+		if raised != 300*119 {
+			t.Errorf("in steps of %s: %d was raised", step, raised)
+		}
+	}
 }
 
 func TestCorrectionsAreAppliedAtReading(t *testing.T) {
