@@ -24,6 +24,7 @@ type tool struct {
 	SQL         sqlCmd         `cmd:"" help:"Query the embedded store in SQL." name:"sql"`
 	Manifest    manifestCmd    `cmd:"" help:"Check the manifest of a frozen event."`
 	Stats       statsCmd       `cmd:"" help:"Statistics of an event: summaries, leaderboards, bursts, audiences, comparisons."`
+	Report      reportCmd      `cmd:"" help:"Make the pictures of an event: of each streamer, and of the event."`
 	Event       eventCmd       `cmd:"" help:"Create, change, start and stop events."`
 	Channel     channelCmd     `cmd:"" help:"Import, list and remove the channels of an event."`
 	Goal        goalCmd        `cmd:"" help:"Import, list, change and accomplish donation goals."`

@@ -3,7 +3,12 @@ package report
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -32,6 +37,8 @@ type Loading struct {
 	Workers int
 	// Now is the time that goals are estimated at. Default: that of the call.
 	Now time.Time
+	// Cache is a folder where what takes long to count is kept between runs. Default: nowhere.
+	Cache string
 	// Progress is told how many streamers of how many are read; nil for nobody.
 	Progress func(done, all int)
 }
@@ -151,9 +158,6 @@ func (l *loader) streamer(ctx context.Context, s *Streamer) error {
 	}
 	s.Curve = coarse(minutes, curveStep)
 	if s.Hours, err = l.reader.Curve(ctx, s.Channel, l.data.Range, time.Hour); err != nil {
-		return err
-	}
-	if s.Categories, err = l.reader.Categories(ctx, s.Channel, l.data.Range); err != nil {
 		return err
 	}
 	bursts := statistics.Ranked(statistics.BurstsOf(minutes, statistics.OfMessages, nil, statistics.BurstConfig{}), burstsOfEach)
@@ -281,8 +285,33 @@ func (l *loader) facts(ctx context.Context) (err error) {
 	if l.data.Categories, err = l.reader.Categories(ctx, record.AllChannels, l.data.Range); err != nil {
 		return err
 	}
+	l.played()
 	l.data.Bursts = statistics.Ranked(l.data.Bursts, boardRowsMost)
 	return nil
+}
+
+// played gives each streamer the categories that it streamed, longest first.
+func (l *loader) played() {
+	for _, k := range l.data.Categories {
+		of := map[string]*statistics.Category{}
+		for _, stint := range k.Stints {
+			mine := of[stint.Channel]
+			if mine == nil {
+				mine = &statistics.Category{ID: k.ID, Name: k.Name, Channels: 1}
+				of[stint.Channel] = mine
+			}
+			mine.Time += stint.Length()
+			mine.Stints = append(mine.Stints, stint)
+		}
+		for channel, mine := range of {
+			if s := l.data.streamer(channel); s != nil {
+				s.Categories = append(s.Categories, *mine)
+			}
+		}
+	}
+	for _, s := range l.data.Streamers {
+		slices.SortStableFunc(s.Categories, func(a, b statistics.Category) int { return cmp.Compare(b.Time, a.Time) })
+	}
 }
 
 func (l *loader) goals(ctx context.Context) error {
@@ -345,9 +374,50 @@ func (l *loader) singles(ctx context.Context) error {
 	return nil
 }
 
+// networkLeast is how many chatters two channels share at least to be joined in the network.
+const networkLeast = 3
+
 // audience is who shares chatters. Where the records are erased nobody can tell any more.
 func (l *loader) audience(ctx context.Context) error {
+	if !l.data.Event.RecordsErased.IsZero() {
+		return nil
+	}
+	a, err := l.census(ctx)
+	if err != nil {
+		return err
+	}
+	l.data.Overlaps, l.data.Emotes = a.Overlaps, a.Emotes
+	l.data.Network = statistics.NetworkOf(a, l.data.Raids, networkLeast)
+	shareOverlaps(l.data)
 	return nil
+}
+
+// census counts who chats where, from every message: most of the time that loading takes. It is kept
+// where Cache is set, for as long as nothing more is counted of the event.
+func (l *loader) census(ctx context.Context) (a statistics.Audience, err error) {
+	path := ""
+	if l.Cache != "" && l.data.Over {
+		e := &l.data.Event
+		sum := sha256.Sum256(fmt.Appendf(nil, "1 %s %s %s %d %d %v", e.Slug, e.Start, e.End, l.reader.Through().UnixNano(), l.data.Summary.Messages.N, l.data.Observed))
+		path = filepath.Join(l.Cache, "audience-"+hex.EncodeToString(sum[:8])+".json")
+		if data, err := os.ReadFile(path); err == nil && json.Unmarshal(data, &a) == nil {
+			return a, nil
+		}
+	}
+	if a, err = l.reader.Audience(ctx, l.data.Range); err != nil {
+		return a, err
+	}
+	if path == "" {
+		return a, nil
+	}
+	data, err := json.Marshal(a)
+	if err != nil {
+		return a, fmt.Errorf("keep who shares chatters: %w", err)
+	}
+	if err := os.MkdirAll(l.Cache, 0o755); err != nil { //nolint:gosec // numbers only
+		return a, fmt.Errorf("keep who shares chatters: %w", err)
+	}
+	return a, writeFile(path, data)
 }
 
 // shareOverlaps gives each streamer the pairs that it is in, those that share most first.

@@ -193,7 +193,7 @@ func (l Look) Event(d *Data) template.Values {
 	if given {
 		v.Text["hero.value"], v.Text["hero.label"] = l.money(money.Corrected, money.Currency), l.say("hero.donations")
 	} else {
-		v.Text["hero.value"], v.Text["hero.label"] = v.Text["watch_hours"], l.say("hero.watched")
+		l.watched(&v)
 	}
 	v.Text["channels"] = l.locale.Number(int64(d.Summary.Channels))
 	key := "hero.streamers"
@@ -215,7 +215,16 @@ func (l Look) Event(d *Data) template.Values {
 	l.rhythm(&v, d)
 	l.audience(&v, d)
 	l.comparison(&v, d)
+	settle(&v, OfTheEvent)
 	return v
+}
+
+// watched is the number that matters most where nothing was raised.
+func (l Look) watched(v *template.Values) {
+	v.Text["hero.value"], v.Text["hero.label"] = v.Text["watch_hours"], l.say("hero.watched")
+	if v.Text["hero.value"] == nothing {
+		v.Text["hero.value"], v.Text["hero.label"] = l.say("hero.soon"), l.say("hero.nothing")
+	}
 }
 
 func (l Look) rawNote(notes []string, money statistics.Donations, given bool) []string {
@@ -240,9 +249,8 @@ func (l Look) Streamer(d *Data, s *Streamer) template.Values {
 		v.Text["streamer."+key] = value
 	}
 	v.Text["initials"] = v.Text["streamer.initials"]
-	if a := d.Avatars[s.Channel]; len(a) > 0 {
-		v.Images["avatar"] = a
-	}
+	v.Images["avatar"] = d.Avatars[s.Channel]
+	v.If["avatar"] = len(d.Avatars[s.Channel]) > 0
 	line := []string{"@" + s.Login}
 	if s.StreamMinutes.Known() && s.StreamMinutes.N > 0 {
 		line = append(line, l.say("line.live", v.Text["stream_time"]))
@@ -257,7 +265,7 @@ func (l Look) Streamer(d *Data, s *Streamer) template.Values {
 	if given {
 		v.Text["hero.value"], v.Text["hero.label"] = l.money(money.Corrected, money.Currency), l.say("hero.donations")
 	} else {
-		v.Text["hero.value"], v.Text["hero.label"] = v.Text["watch_hours"], l.say("hero.watched")
+		l.watched(&v)
 		by, rank = statistics.ByWatchTime, "hero.rank_watch"
 	}
 	for name, b := range d.Boards {
@@ -268,7 +276,7 @@ func (l Look) Streamer(d *Data, s *Streamer) template.Values {
 			}
 		}
 	}
-	if r := v.Text["rank."+by]; r != "" && r != nothing && v.Text["hero.value"] != nothing {
+	if r := v.Text["rank."+by]; r != "" && r != nothing {
 		notes = append(notes, l.say(rank, r, l.locale.Number(int64(len(d.Boards[by].Rows)))))
 	}
 	reached, all := reachedOf(s.Goals)
@@ -293,7 +301,23 @@ func (l Look) Streamer(d *Data, s *Streamer) template.Values {
 		}
 		return c.Segments(charts.Span(d.Range), segments, l.say("text.other"))
 	})
+	settle(&v, OfStreamers)
 	return v
+}
+
+// settle makes each name of rows a condition: that there are any.
+func settle(v *template.Values, where string) {
+	for _, n := range Names() {
+		if n.Kind != template.Rows || strings.Contains(n.Name, "*") || n.Where != Everywhere && n.Where != where {
+			continue
+		}
+		if _, ok := v.If[n.Name]; !ok {
+			v.If[n.Name] = len(v.Rows[n.Name]) > 0
+		}
+		if v.Rows[n.Name] == nil {
+			v.Rows[n.Name] = []template.Values{} // there are none, which is something else than no such name
+		}
+	}
 }
 
 // who are the texts that name a streamer.
@@ -330,12 +354,10 @@ func initials(name string) string {
 
 // row are the values of one row that names a streamer.
 func (l Look) row(d *Data, channel string) template.Values {
-	v := template.Values{Text: l.who(d, channel), Images: map[string][]byte{}, Charts: map[string]template.Drawing{}, If: map[string]bool{}}
-	if a := d.Avatars[channel]; len(a) > 0 {
-		v.Images["avatar"] = a
+	return template.Values{
+		Text: l.who(d, channel), Images: map[string][]byte{"avatar": d.Avatars[channel]}, Charts: map[string]template.Drawing{},
+		If: map[string]bool{"avatar": len(d.Avatars[channel]) > 0},
 	}
-	v.If["avatar"] = len(d.Avatars[channel]) > 0 // not that of the picture around
-	return v
 }
 
 // draw makes a drawing out of a chart.
@@ -347,6 +369,9 @@ func (l Look) draw(chart func(c charts.Canvas, p template.Placeholder) string) t
 		return []byte(chart(c, p)), nil
 	}
 }
+
+// lowChart is the height under which a chart has one row of labels.
+const lowChart = 240
 
 const chartFamily = "Inter, sans-serif"
 
@@ -394,14 +419,18 @@ func (l Look) curves(v *template.Values, d *Data, hours statistics.Curve, peakAt
 		marks = append(marks, charts.Marker{Time: peakAt, Kind: charts.MarkPeak, Label: l.short(peak)})
 	}
 	marks = append(marks, l.moments(d, curve.Channel)...)
-	plain := func(s charts.Series, marks []charts.Marker, rows int) template.Drawing {
+	plain := func(s charts.Series, marks []charts.Marker) template.Drawing {
 		return l.draw(func(c charts.Canvas, p template.Placeholder) string {
+			rows := 2
+			if p.Box.Height < lowChart {
+				rows = 1
+			}
 			s.Colour = colour(p, l.theme.Accent)
 			return c.Curve(charts.Curve{Span: span, Series: []charts.Series{s}, Counts: true, Markers: marks, Rows: rows, Gutter: l.gutter(c, currency)})
 		})
 	}
-	v.Charts["viewers"] = plain(viewers, marks, 2)
-	v.Charts["messages"] = plain(messages, nil, 0)
+	v.Charts["viewers"] = plain(viewers, marks)
+	v.Charts["messages"] = plain(messages, nil)
 	v.Charts["viewers.spark"] = l.draw(func(c charts.Canvas, p template.Placeholder) string {
 		viewers.Colour = colour(p, l.theme.Accent)
 		return c.Spark(viewers, span)
@@ -453,7 +482,7 @@ func (l Look) curves(v *template.Values, d *Data, hours statistics.Curve, peakAt
 
 // gutter is the width of the labels of all charts over time, so that their axes stand in one line.
 func (l Look) gutter(c charts.Canvas, currency string) float64 {
-	return math.Ceil(c.LabelSize()*0.7 + max(c.LabelWidth(l.locale.Tick(250000)), c.LabelWidth(l.locale.MoneyTick(250000, currency))))
+	return math.Ceil(c.LabelSize()*0.7 + c.LabelWidth(l.locale.MoneyTick(250e3, currency)))
 }
 
 // highest is the first point with the most of something.

@@ -254,13 +254,16 @@ func (c Canvas) ticks(s Span, width float64) []tick {
 	if s.seconds() <= 0 {
 		return nil
 	}
-	widest := c.width(c.Locale.Clock(s.From)) + c.Text*1.6
 	var step time.Duration
 	for _, step = range []time.Duration{
 		time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, 15 * time.Minute, 30 * time.Minute,
 		time.Hour, 2 * time.Hour, 3 * time.Hour, 4 * time.Hour, 6 * time.Hour, 12 * time.Hour, 24 * time.Hour,
 	} {
-		if s.seconds()/step.Seconds()*widest <= width {
+		widest := c.width(c.Locale.Hour(s.From))
+		if step < time.Hour {
+			widest = c.width(c.Locale.Clock(s.From))
+		}
+		if s.seconds()/step.Seconds()*(widest+c.Text*1.3) <= width {
 			break
 		}
 	}
@@ -298,7 +301,10 @@ func (c Canvas) ticks(s Span, width float64) []tick {
 // ticks.
 func (c Canvas) axisX(p *pen, s Span, x, width, y, top float64, grid bool) {
 	right := math.Inf(-1)
-	for _, t := range c.ticks(s, width) {
+	for i, t := range c.ticks(s, width) {
+		if i == 0 && !t.day { // which day it begins on
+			t.label = c.Locale.ShortWeekday(t.at) + " " + t.label
+		}
 		tx := math.Round(x + s.at(t.at)*width)
 		if grid || t.day {
 			dash := "2 6"

@@ -55,8 +55,8 @@ type Curve struct {
 	Markers []Marker
 	// Rows is how many rows of labels may stand above the plot. Default: 2 where there are markers.
 	Rows int
-	// Gutter is the width of the axis' labels, so that charts above one another can agree. Default: as
-	// wide as they are.
+	// Gutter is the least width of the axis' labels, so that charts above one another can agree. Default:
+	// as wide as they are.
 	Gutter float64
 	// NoAxis leaves out the time axis.
 	NoAxis bool
@@ -136,7 +136,7 @@ func (c Canvas) axisY(p *pen, top, bottom, high float64, counts bool, tick func(
 		tick = c.Locale.Tick
 	}
 	height := math.Round(bottom - top)
-	most := max(1, min(5, int(height/(c.Text*2.4))))
+	most := max(1, min(5, int(height/(c.Text*1.9))))
 	step, ceiling := ceilings(high, most)
 	if counts {
 		step, ceiling = whole(high, most)
@@ -145,11 +145,8 @@ func (c Canvas) axisY(p *pen, top, bottom, high float64, counts bool, tick func(
 	for i := 0; float64(i)*step <= ceiling*(1+1e-9); i++ {
 		labels = append(labels, tick(float64(i)*step))
 	}
-	if gutter == 0 {
-		for _, l := range labels {
-			gutter = max(gutter, c.width(l))
-		}
-		gutter = math.Ceil(gutter + c.Text*0.7)
+	for _, l := range labels {
+		gutter = max(gutter, math.Ceil(c.width(l)+c.Text*0.7))
 	}
 	f := plot{x: gutter, y: math.Round(top), width: math.Floor(c.Width - gutter), height: height, top: ceiling}
 	for i, l := range labels {
@@ -162,20 +159,6 @@ func (c Canvas) axisY(p *pen, top, bottom, high float64, counts bool, tick func(
 		c.text(p, f.x-c.Text*0.7, y+c.Text*0.35, l, words{anchor: "end"})
 	}
 	return f
-}
-
-// Gutter is the width that the labels of an axis up to a value take.
-func (c Canvas) Gutter(highest float64, tick func(float64) string) float64 {
-	c = c.withDefaults()
-	if tick == nil {
-		tick = c.Locale.Tick
-	}
-	w := 0.0
-	step, top := ceilings(highest, 5)
-	for i := 0; float64(i)*step <= top*(1+1e-9); i++ {
-		w = max(w, c.width(tick(float64(i)*step)))
-	}
-	return math.Ceil(w + c.Text*0.7)
 }
 
 // Curve draws series over time.

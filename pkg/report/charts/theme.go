@@ -18,6 +18,8 @@ type Theme struct {
 	// Accent is the one colour that shines, for shapes and large text; AccentText for small text,
 	// AccentFaint for what lies under it, OnAccent for text on it.
 	Accent, AccentText, AccentFaint, OnAccent string
+	// Glow is the light around what shines.
+	Glow string
 	// Second is for the other series of a chart, SecondFaint for the area under it.
 	Second, SecondFaint string
 	// Note is for what is to be taken with care: partial coverage.
@@ -35,7 +37,7 @@ func (t Theme) Colours() map[string]string {
 	c := map[string]string{
 		"ground": t.Ground, "raised": t.Raised, "ink": t.Ink, "soft": t.Soft, "line": t.Line, "strong": t.Strong,
 		"accent": t.Accent, "accent-text": t.AccentText, "accent-faint": t.AccentFaint, "on-accent": t.OnAccent,
-		"second": t.Second, "second-faint": t.SecondFaint, "note": t.Note, "good": t.Good, "bad": t.Bad,
+		"glow": t.Glow, "second": t.Second, "second-faint": t.SecondFaint, "note": t.Note, "good": t.Good, "bad": t.Bad,
 	}
 	for i, s := range t.Series {
 		c["series-"+strconv.Itoa(i+1)] = s
@@ -50,7 +52,7 @@ func (t Theme) Colours() map[string]string {
 func Dark() Theme {
 	return Theme{
 		Name: "dark", Ground: "#13100e", Raised: "#1d1916", Ink: "#f4ebdf", Soft: "#b3a596", Line: "#332c26", Strong: "#75675b",
-		Accent: "#ff9d3c", AccentText: "#ffb468", AccentFaint: "#4a2d14", OnAccent: "#1a0f05",
+		Accent: "#ff9d3c", AccentText: "#ffb468", AccentFaint: "#4a2d14", OnAccent: "#1a0f05", Glow: "#46301a",
 		Second: "#8db9d0", SecondFaint: "#24333b", Note: "#f1cf6b", Good: "#7cbb9c", Bad: "#ff8473",
 		Series: []string{"#ff9d3c", "#8db9d0", "#2fae86", "#f0e08a", "#c45fa6", "#6f8ff0", "#b9683a", "#9a8f86"},
 		Heat:   []string{"#2b2019", "#4a2d14", "#7a4517", "#bd6d20", "#ff9d3c", "#ffd9a8"},
@@ -61,7 +63,7 @@ func Dark() Theme {
 func Light() Theme {
 	return Theme{
 		Name: "light", Ground: "#f7f3ec", Raised: "#fffdf9", Ink: "#1e1916", Soft: "#655b52", Line: "#e2d9cc", Strong: "#9b8c7b",
-		Accent: "#be5308", AccentText: "#9c4206", AccentFaint: "#f3d9bd", OnAccent: "#fffdf9",
+		Accent: "#be5308", AccentText: "#9c4206", AccentFaint: "#f3d9bd", OnAccent: "#fffdf9", Glow: "#f6e3cd",
 		Second: "#2f6480", SecondFaint: "#d3dfe5", Note: "#8a5a00", Good: "#2c7558", Bad: "#b3261e",
 		Series: []string{"#ae4703", "#2f6480", "#178260", "#a98700", "#cf62a6", "#3f57c4", "#6b3410", "#7d746b"},
 		Heat:   []string{"#efe5d6", "#f3d9bd", "#e9b27c", "#d98238", "#b3520b", "#6e2f04"},

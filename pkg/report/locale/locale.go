@@ -245,13 +245,16 @@ func (l Locale) Hours(hours float64) string {
 	if hours > 0 && hours < 10 {
 		return l.Decimal(hours, 1) + fixed + "h"
 	}
+	if hours < 99_999.5 {
+		return l.Number(int64(math.Round(hours))) + fixed + "h"
+	}
 	return l.Compact(hours) + fixed + "h"
 }
 
-// Clock writes the time of day: 21:03 or 21 h 03.
+// Clock writes the time of day: 09:03 or 9 h 03.
 func (l Locale) Clock(t time.Time) string {
 	if l.french() {
-		return l.in(t).Format("15" + fixed + "h" + fixed + "04")
+		return strconv.Itoa(l.in(t).Hour()) + fixed + "h" + fixed + l.in(t).Format("04")
 	}
 	return l.in(t).Format("15:04")
 }
@@ -259,7 +262,7 @@ func (l Locale) Clock(t time.Time) string {
 // Hour writes an hour of an axis: 21:00 or 21 h.
 func (l Locale) Hour(t time.Time) string {
 	if l.french() {
-		return l.in(t).Format("15" + fixed + "h")
+		return strconv.Itoa(l.in(t).Hour()) + fixed + "h"
 	}
 	return l.in(t).Format("15:04")
 }

@@ -63,10 +63,18 @@ func TestTexts(t *testing.T) {
 		{en.Dates(at, at.AddDate(0, 0, 30)), "4 September – 4 October 2026"},
 		{fr.Dates(at.AddDate(0, 0, -3), at.AddDate(0, 0, -3).Add(time.Hour)), "1er septembre 2026"},
 		{en.Dates(at.AddDate(0, 3, 27), at.AddDate(0, 4, 0)), "31 December 2026 – 4 January 2027"},
-		{en.Ordinal(1), "1st"}, {en.Ordinal(12), "12th"}, {en.Ordinal(22), "22nd"}, {en.Ordinal(103), "103rd"},
-		{fr.Ordinal(1), "1er"}, {fr.Ordinal(22), "22e"},
-		{en.Decimal(-1234.56, 1), "−1,234.6"}, {fr.Decimal(0.25, 2), "0,25"}, {en.Decimal(-0.01, 1), "0.0"},
-		{fr.Weekday(at), "vendredi"}, {fr.Hour(at), "21\u00a0h"},
+		{en.Ordinal(1), "1st"},
+		{en.Ordinal(12), "12th"},
+		{en.Ordinal(22), "22nd"},
+		{en.Ordinal(103), "103rd"},
+		{fr.Ordinal(1), "1er"},
+		{fr.Ordinal(22), "22e"},
+		{en.Decimal(-1234.56, 1), "−1,234.6"},
+		{fr.Decimal(0.25, 2), "0,25"},
+		{en.Decimal(-0.01, 1), "0.0"},
+		{fr.Weekday(at), "vendredi"},
+		{fr.Hour(at), "21\u00a0h"},
+		{fr.Clock(at.Add(-14 * time.Hour)), "7\u00a0h\u00a003"},
 	} {
 		if tt.have != tt.want {
 			t.Errorf("have %q, want %q", tt.have, tt.want)
