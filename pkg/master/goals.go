@@ -231,17 +231,15 @@ func (m *Master) showGoal(ctx context.Context, in *goalInput) (control.GoalView,
 
 // checkGoal refuses what can't be a goal.
 func checkGoal(g record.Goal) error {
-	for _, f := range goals.Check(g) {
-		field := f.Field
-		if field == "amount" {
-			field = "cents"
-		}
-		return badValue(field, "%s", strings.TrimSpace(strings.Join([]string{f.Value, f.Message}, " ")))
+	faults := goals.Check(g)
+	if len(faults) == 0 {
+		return nil
 	}
-	if g.Category == record.GoalGlobal && g.Channel == "" {
-		return badValue("channel", "whose goal is it?")
+	f := faults[0]
+	if f.Field == "amount" {
+		f.Field, f.Value = "cents", ""
 	}
-	return nil
+	return badValue(f.Field, "%s", strings.TrimSpace(f.Value+" "+f.Message))
 }
 
 func (m *Master) addGoal(ctx context.Context, slug string, in control.NewGoal) (record.Goal, error) {

@@ -223,9 +223,8 @@ func (d Detector) mirrors(all map[string][]Sample, usual map[string]int64) []Sus
 					continue // nothing is said of the other: the run neither goes on nor ends
 				}
 				out = d.mirrored(out, c, all[c], r, i, usual[c])
-				r = nil
 			}
-			r = d.begins(c, i, slots[t][s.Cents], all, at, t, step)
+			r = d.begins(c, i, slots[t][s.Cents], at, t, step)
 		}
 		if r != nil {
 			out = d.mirrored(out, c, all[c], r, -1, usual[c])
@@ -236,7 +235,7 @@ func (d Detector) mirrors(all map[string][]Sample, usual map[string]int64) []Sus
 
 // begins returns the run that begins with sample i of a channel, where others have the same total.
 func (d Detector) begins(
-	c string, i int, equals []string, all map[string][]Sample, at map[string]map[int64]int, t int64, step func(string, int) int64,
+	c string, i int, equals []string, at map[string]map[int64]int, t int64, step func(string, int) int64,
 ) *run {
 	if len(equals) < 2 {
 		return nil
@@ -255,7 +254,7 @@ func (d Detector) begins(
 	switch {
 	case i == 0 && at[other][t] == 0 && other < c:
 		return &run{other: other, first: i, last: i, always: true}
-	case i > 0 && own >= uint64(d.Floor) && (own > least || own == least && other < c): //nolint:gosec // the floor is above 0
+	case i > 0 && own >= uint64(d.Floor) && (own > least || own == least && other < c):
 		return &run{other: other, first: i, last: i}
 	}
 	return nil
@@ -399,7 +398,7 @@ func (d Detector) suggest(s Suspicion, kind string, cents int64) *record.Correct
 
 func abs(n int64) uint64 {
 	if n < 0 {
-		return -uint64(n) //nolint:gosec // the absolute value of every int64 fits
+		return -uint64(n)
 	}
 	return uint64(n)
 }

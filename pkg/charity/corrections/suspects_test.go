@@ -8,6 +8,7 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -223,7 +224,7 @@ func BenchmarkSuspects(b *testing.B) {
 			n += rand.Int64N(20_000)
 			list = append(list, corrections.Sample{Time: at(i), Cents: n})
 		}
-		all[fmt.Sprint(c)] = list
+		all[strconv.Itoa(c)] = list
 	}
 	for b.Loop() {
 		if got := (corrections.Detector{Currency: "EUR"}).Suspects(all); len(got) > 5 {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"reflect"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -78,15 +79,13 @@ func TestEvaluate(t *testing.T) {
 		{goal("no such category", "1", "raffle", 5), "not known"},
 		{dollars, "not known"},
 	} {
-		t.Run(tc.goal.Name, func(t *testing.T) {
-			o := b.Evaluate([]record.Goal{deleted, tc.goal}, now)
-			if len(o.Goals) != 1 {
-				t.Fatalf("%+v", o.Goals)
-			}
-			if got := tell(o.Goals[0]); got != tc.want {
-				t.Errorf("%s\nwant %s", got, tc.want)
-			}
-		})
+		o := b.Evaluate([]record.Goal{deleted, tc.goal}, now)
+		if len(o.Goals) != 1 {
+			t.Fatalf("%+v", o.Goals)
+		}
+		if got := tell(o.Goals[0]); got != tc.want {
+			t.Errorf("%s: %s\nwant %s", tc.goal.Name, got, tc.want)
+		}
 	}
 	o := b.Evaluate([]record.Goal{goal("largest", "1", record.GoalLargest, 0), goal("no largest", "2", record.GoalLargest, 0)}, at(600))
 	if got := tell(o.Goals[0]); got != "reached at 30, 1 times, 3000 of it, missing 0, 1000, unknown" {
@@ -191,7 +190,7 @@ func TestOrderChangesNothing(t *testing.T) {
 		})).Draw(t, "singles")
 		var list []record.Goal
 		for i, c := range goals.Categories() {
-			list = append(list, goal(fmt.Sprint(i), "1", c, rapid.Int64Range(1, 100_000).Draw(t, "amount")), goal(fmt.Sprint("s", i), "1", c, 5))
+			list = append(list, goal(strconv.Itoa(i), "1", c, rapid.Int64Range(1, 100_000).Draw(t, "amount")), goal(fmt.Sprint("s", i), "1", c, 5))
 		}
 		now := at(81)
 		one := goals.NewBoard(goals.Config{})
@@ -288,11 +287,11 @@ func BenchmarkEvaluate(b *testing.B) {
 	var list []record.Goal
 	channels := []string{record.AllChannels}
 	for c := range 350 {
-		channels = append(channels, fmt.Sprint(1000+c))
+		channels = append(channels, strconv.Itoa(1000+c))
 	}
 	for i, c := range channels {
 		var points []goals.Point
-		for m := 0; m <= 3000; m++ {
+		for m := range 3001 {
 			if m%60 == 0 || m > 2940 {
 				points = append(points, goals.Point{Time: at(m), Cents: int64(m) * int64(i+1) * 7})
 			}
@@ -306,7 +305,7 @@ func BenchmarkEvaluate(b *testing.B) {
 	}
 	for i := range 800 {
 		c := channels[i%len(channels)]
-		list = append(list, goal(fmt.Sprint(i), c, goals.Categories()[i%7], int64(1+i)*9_000))
+		list = append(list, goal(strconv.Itoa(i), c, goals.Categories()[i%7], int64(1+i)*9_000))
 	}
 	b.Run("one total", func(b *testing.B) {
 		next := now

@@ -141,9 +141,9 @@ func (r *reader) goals(list []any, channel string, number *int) {
 			e.Channel = record.AllChannels
 		}
 		faulty := false
-		fault := func(value, message string, args ...any) {
+		fault := func(value, message string) {
 			faulty = true
-			r.problem(*number, value, message, args...)
+			r.problem(*number, value, "%s", message)
 		}
 		if raw := text(g["amount"]); raw != "" || e.Category != record.GoalIncentive {
 			// In cents: a currency without decimals reads them as they are.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -221,7 +222,7 @@ func (r *reader) name() {
 			continue
 		}
 		alike := e.Channel + "\x00" + e.Category + "\x00" + e.Name
-		e.Key = record.Hash(e.Category, e.Name, fmt.Sprint(seen[alike]))
+		e.Key = record.Hash(e.Category, e.Name, strconv.Itoa(seen[alike]))
 		seen[alike]++
 	}
 }

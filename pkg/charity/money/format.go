@@ -35,7 +35,7 @@ var signs = map[string]map[string]string{
 
 // split writes the absolute value of an amount as digits before and after the point.
 func split(cents int64, decimals int) (sign, whole, rest string) {
-	u := uint64(cents) //nolint:gosec // the absolute value of every int64 fits
+	u := uint64(cents)
 	if cents < 0 {
 		sign, u = "-", -u
 	}

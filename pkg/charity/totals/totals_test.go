@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -189,7 +190,7 @@ func TestLiveOfDonations(t *testing.T) {
 			d.Cents, d.Largest = 4200, 4200
 		}
 		r, err := record.Encode(&record.Donation{
-			Header: record.Header{Event: "e", Channel: "1", Time: at(m).Add(5 * time.Second), Received: at(m)}, Source: "s", Donation: fmt.Sprint(m), Version: "v",
+			Header: record.Header{Event: "e", Channel: "1", Time: at(m).Add(5 * time.Second), Received: at(m)}, Source: "s", Donation: strconv.Itoa(m), Version: "v",
 			Money: record.Money{Cents: d.Cents, Currency: "EUR"},
 		})
 		if err != nil {
