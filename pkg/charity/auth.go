@@ -18,6 +18,8 @@ const (
 	validateEvery = time.Hour
 	// renewAhead is how long before its end a token is renewed, at most a tenth of its life.
 	renewAhead = 10 * time.Minute
+	// refusedFor is how long a token that was refused is not tried again; another one is at once.
+	refusedFor = 10 * time.Minute
 	// tokenLife is assumed where none is told.
 	tokenLife = time.Hour
 	// charityScope is what a broadcaster's token must allow.
@@ -142,7 +144,7 @@ func authenticate(ctx context.Context, client *http.Client, timeout time.Duratio
 	for name, v := range headers {
 		req.Header.Set(name, v)
 	}
-	resp, err := client.Do(req) //nolint:gosec // the address is the operator's
+	resp, err := client.Do(req)
 	if err != nil {
 		return nil, unanswered(ctx, timeout, err)
 	}
@@ -171,7 +173,8 @@ type broadcasterToken struct {
 	token string // the last one that was validated
 	held  credentials
 	until time.Time
-	bad   string // one that was refused: it is not tried again
+	bad   string // one that was refused: it is not tried again before retry
+	retry time.Time
 }
 
 func (a *broadcasterToken) credentials(ctx context.Context, client *http.Client, timeout time.Duration) (credentials, response, bool) {
@@ -183,7 +186,7 @@ func (a *broadcasterToken) credentials(ctx context.Context, client *http.Client,
 	}
 	token = strings.TrimPrefix(token, "oauth:")
 	switch {
-	case token == a.bad:
+	case token == a.bad && time.Now().Before(a.retry):
 		return credentials{}, noSecret(errors.New("Twitch does not take the token of " + a.login +
 			" any more: put a new one with " + charityScope + " into its file")), false
 	case token == a.token && time.Now().Before(a.until):
@@ -193,7 +196,7 @@ func (a *broadcasterToken) credentials(ctx context.Context, client *http.Client,
 	body, why := authenticate(ctx, client, timeout, http.MethodGet, a.url, http.NoBody, map[string]string{"Authorization": "OAuth " + token})
 	if why.reason != reasonOK {
 		if why.reason == reasonRefused {
-			a.bad = token
+			a.bad, a.retry = token, time.Now().Add(refusedFor)
 			why.detail = "Twitch does not take the token of " + a.login + ": put a new one with " + charityScope + " into its file"
 		}
 		return credentials{}, why, false

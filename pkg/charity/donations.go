@@ -145,7 +145,7 @@ func (p *poller) pollDonations(ctx context.Context, slot, next time.Time) {
 	events := p.events(slot, true)
 	if len(events) == 0 {
 		p.rested(p.plan.donations)
-		p.progress(events, slot, nil)
+		p.progress(events, slot)
 		return
 	}
 	p.noteEvents(events)
@@ -170,7 +170,7 @@ func (p *poller) pollDonations(ctx context.Context, slot, next time.Time) {
 		p.unmatched(f, f.unmatchedMembers)
 	}
 	p.cover(ctx, events, slot, outcomes)
-	p.progress(events, slot, outcomes)
+	p.progress(events, slot)
 	for i, f := range p.plan.donations {
 		for outcomes[i] != pollFailed && f.fill != nil && ctx.Err() == nil {
 			if !p.fillPage(ctx, f, events, slot) || !next.IsZero() && !p.now().Before(next) {
@@ -179,7 +179,7 @@ func (p *poller) pollDonations(ctx context.Context, slot, next time.Time) {
 		}
 		p.unmatched(f, f.unmatchedMembers)
 	}
-	p.progress(events, slot, outcomes)
+	p.progress(events, slot)
 }
 
 // readDirectory learns who the members are before the first donations that name them by id alone.
@@ -206,14 +206,16 @@ func (p *poller) readDirectory(ctx context.Context, events []*eventView, slot ti
 
 // learnFirst reads a directory with a feed of its own, since the loop of totals has the other.
 func (p *poller) learnFirst(ctx context.Context, f *feed, events []*eventView, slot time.Time) {
-	own := *f
-	own.totalsState, own.kept = totalsState{}, map[string]keptAnswer{}
+	own := &feed{
+		name: f.name, url: f.url, auth: f.auth, mapping: f.mapping, paging: f.paging, scrub: f.scrub, base: f.base, directory: true,
+		kept: map[string]keptAnswer{},
+	}
 	p.mu.Lock()
-	p.health[&own] = p.health[f]
+	p.health[own] = &health{}
 	p.mu.Unlock()
-	p.readTotals(ctx, &own, events, slot)
+	p.readTotals(ctx, own, events, slot)
 	p.mu.Lock()
-	delete(p.health, &own)
+	delete(p.health, own)
 	p.mu.Unlock()
 }
 
@@ -450,7 +452,7 @@ func (p *poller) donation(f *feed, e *eventView, r *row, channel string, t time.
 		Source: p.src.Name, Donation: r.id, Money: r.money, Member: f.memberKey(r, channel), Country: r.country,
 		Version: record.Hash(strconv.FormatInt(r.money.Cents, 10), r.money.Currency, channel, when),
 		Length:  utf8.RuneCountInString(r.text),
-		Raw:     cut(string(f.scrub.scrub(nil, r.raw, f.base, e.Pseudonyms)), maxRawBytes),
+		Raw:     cut(string(f.scrub.scrub(r.raw, f.base, e.Pseudonyms)), maxRawBytes),
 	}
 	switch {
 	case r.donorID != "":
@@ -590,7 +592,7 @@ func (p *poller) claim(ctx context.Context, e *eventView, c *cover) {
 }
 
 // progress updates the status.
-func (p *poller) progress(events []*eventView, slot time.Time, outcomes []outcome) {
+func (p *poller) progress(events []*eventView, slot time.Time) {
 	var until time.Time
 	for i, e := range events {
 		c := p.covers[e.Slug]

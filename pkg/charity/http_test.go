@@ -66,8 +66,7 @@ func TestRequestsThatFail(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				mended := false
 				good := answer(t, "answers/zevent.json")
-				var w *world
-				w = open(t, 10*time.Second, sourcesAt(t, zeventSource), http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+				w := open(t, 10*time.Second, sourcesAt(t, zeventSource), http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 					if mended {
 						fmt.Fprint(rw, good)
 						return

@@ -2,6 +2,7 @@ package charity
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -515,7 +516,7 @@ func readTime(v value, layout string) (time.Time, error) {
 		}
 		var err error
 		if t, err = time.Parse(time.RFC3339, strings.TrimSpace(v.text)); err != nil {
-			return t, fmt.Errorf("a time like 2026-09-04T18:01:00Z was expected, found other text")
+			return t, errors.New("a time like 2026-09-04T18:01:00Z was expected, found other text")
 		}
 		t = t.UTC()
 	}

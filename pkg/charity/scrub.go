@@ -54,10 +54,10 @@ const maxScrubDepth = 64
 // longID is the length from which digits may be somebody's id, a telephone number or a card's.
 const longID = 6
 
-// scrub appends to out what is harmless of an answer, whose root stands at base ("" or the path of a
-// row). What it appends is UTF-8, and JSON where the answer is.
-func (s *scrubber) scrub(out, b []byte, base string, p *record.Pseudonyms) []byte {
-	x := scrubbing{scrubber: s, pseudonyms: p, out: out, path: base, base: base}
+// scrub is what is harmless of an answer, whose root stands at base ("" or the path of a row). It is
+// UTF-8, and JSON where the answer is.
+func (s *scrubber) scrub(b []byte, base string, p *record.Pseudonyms) []byte {
+	x := scrubbing{scrubber: s, pseudonyms: p, out: make([]byte, 0, len(b)+len(b)/4), path: base}
 	b = bytes.TrimPrefix(b, []byte("\ufeff"))
 	for len(b) > 0 {
 		b = x.token(b)
@@ -86,7 +86,6 @@ type scrubbing struct {
 	*scrubber
 	pseudonyms *record.Pseudonyms
 	out        []byte
-	base       string
 	path       string // of the next value
 	open       []level
 	want       expectation

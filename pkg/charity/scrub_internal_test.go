@@ -52,7 +52,7 @@ func TestScrub(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			got := string(s.scrub(nil, []byte(c.in), "", p))
+			got := string(s.scrub([]byte(c.in), "", p))
 			if got != c.want {
 				t.Errorf("scrub(%s)\n  = %s\nwant %s", c.in, got, c.want)
 			}

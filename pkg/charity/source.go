@@ -456,7 +456,7 @@ func (p *poller) keep(ctx context.Context, f *feed, events []*eventView, slot ti
 		if k := f.kept[key]; k.hash == a.Hash && slot.Sub(k.at) < keepAgain {
 			continue
 		}
-		scrubbed := f.scrub.scrub(nil, body, base, e.Pseudonyms)
+		scrubbed := f.scrub.scrub(body, base, e.Pseudonyms)
 		parts := (len(scrubbed) + partBytes - 1) / partBytes
 		for part := range max(parts, 1) {
 			piece := a

@@ -176,10 +176,9 @@ func ParseSources(path string, b []byte) ([]Source, error) {
 	if top != nil {
 		list := top.take("sources")
 		top.rest()
-		switch {
-		case list == nil:
+		if list == nil {
 			top.missing("sources")
-		default:
+		} else {
 			for i, n := range list.list() {
 				s, ok := d.source(n)
 				if before, twice := seen[s.Name]; twice && s.Name != "" {

@@ -35,7 +35,6 @@ type world struct {
 	clock   *clock.Scaled
 	poller  *charity.Poller
 	sources http.Handler
-	end     func() // of Run
 
 	mu     sync.Mutex
 	events []charity.Event
