@@ -482,9 +482,9 @@ func (d *demo) reconcile(ctx context.Context) (res DemoResult, err error) {
 		res.Recording = &recording
 	}
 	if d.gifts != nil {
-		return res, d.reconcileGifts(ctx, &res)
+		err = d.reconcileGifts(ctx, &res)
 	}
-	return res, nil
+	return res, err
 }
 
 // reconcileGifts compares what was given.

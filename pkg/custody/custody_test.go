@@ -1070,6 +1070,11 @@ func TestFreezeWaits(t *testing.T) {
 		waits("Collector a is silent")
 		w.collector(c)
 		waits("3 batches in its outbox")
+		change(func() {
+			c.Status.Sources = []control.Source{{Name: "team", Events: []string{other}}, {Name: "more", Events: []string{event}}}
+		})
+		waits("Collector a still asks charity sources")
+		change(func() { c.Status.Sources[1].Events = nil })
 		change(func() { c.Status.OutboxBatches = -1 })
 		waits("can't tell what is in its outbox")
 		change(func() { c.Status.OutboxBatches, c.Status.Waiting = 0, 4 })

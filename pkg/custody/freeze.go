@@ -271,14 +271,16 @@ func (t *term) collecting(
 		if c.Role != control.RoleCollector {
 			continue
 		}
-		n := 0
+		n, asks := 0, false
 		if c.Collector != nil {
 			var err error
 			if n, err = t.reads(ctx, c, e.Slug, channels); err != nil {
 				return nil, err
 			}
+			// Donations are told late; a source that does not answer is not waited for with force.
+			asks = !m.Force && slices.ContainsFunc(c.Collector.Status.Sources, func(s control.Source) bool { return slices.Contains(s.Events, e.Slug) })
 		}
-		if n > 0 {
+		if n > 0 || asks {
 			delete(f.resting, c.ID)
 			delete(f.clear, c.ID)
 		}
@@ -302,7 +304,11 @@ func (t *term) collecting(
 		since, rests := f.resting[c.ID]
 		if n > 0 {
 			what = append(what, fmt.Sprintf("Collector %s still reads %s of the event.", c.Name, count(n, "channel", "channels")))
-		} else if !rests || c.Beat < since {
+		}
+		if asks {
+			what = append(what, fmt.Sprintf("Collector %s still asks charity sources for the event's last donations.", c.Name))
+		}
+		if n == 0 && !asks && (!rests || c.Beat < since) {
 			f.resting[c.ID], since = c.Beat, c.Beat
 		}
 		switch st := &c.Collector.Status; {
@@ -314,7 +320,7 @@ func (t *term) collecting(
 			what = append(what, fmt.Sprintf("Collector %s has %s that its outbox does not take.", c.Name, count(st.Waiting, "record", "records")))
 		case slices.ContainsFunc(st.Conditions, func(c control.Condition) bool { return c.Name == outboxUnwritable }):
 			what = append(what, fmt.Sprintf("Collector %s can't write its outbox.", c.Name))
-		case n > 0:
+		case n > 0 || asks:
 		case c.Beat == since: // what it read last may be on its way to the outbox
 			what = append(what, fmt.Sprintf("Collector %s has just stopped reading the event.", c.Name))
 		default:

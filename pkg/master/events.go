@@ -242,7 +242,7 @@ func collected(e record.Event, now time.Time, lead, grace time.Duration) bool {
 
 // lateDonations is how long after its end an event's donations are still asked for: sources list some
 // of them minutes after they were made.
-const lateDonations = 15 * time.Minute
+const lateDonations = time.Hour
 
 // endedLately says whether charity sources are still to be polled for an event that is read no more.
 func endedLately(e record.Event, now time.Time) bool {

@@ -114,12 +114,16 @@ func (g *giving) given() (list []sim.Donated) {
 	return list
 }
 
+type zeventNumber struct {
+	Number json.Number `json:"number"`
+}
+
 type zeventAnswer struct {
-	DonationAmount struct{ Number json.Number } `json:"donationAmount"`
+	DonationAmount zeventNumber `json:"donationAmount"`
 	Live           []struct {
-		TwitchID       string                       `json:"twitch_id"`
-		Twitch         string                       `json:"twitch"`
-		DonationAmount struct{ Number json.Number } `json:"donationAmount"`
+		TwitchID       string       `json:"twitch_id"`
+		Twitch         string       `json:"twitch"`
+		DonationAmount zeventNumber `json:"donationAmount"`
 	} `json:"live"`
 }
 

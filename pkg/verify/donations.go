@@ -140,7 +140,8 @@ func RunDonations(ctx context.Context, s Store, event, source string, ledger ite
 			d.example("donation %s of %d cents is stored and not in the ledger", id, have.cents)
 		}
 	}
-	return d, d.readMinutes(ctx, s, ev, expected)
+	err = d.readMinutes(ctx, s, ev, expected)
+	return d, err
 }
 
 func stampMS(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05Z") }
