@@ -19,7 +19,7 @@ import (
 
 // shippedFonts are the fonts that every picture can rely on; fonts/README.md says where they are from.
 //
-//go:embed fonts/*.ttf
+//go:embed fonts/*.ttf fonts/*.otf
 var shippedFonts embed.FS
 
 const (
