@@ -134,7 +134,7 @@ func BenchmarkReader(b *testing.B) {
 	})
 	run("audience", func(b *testing.B) error {
 		a, err := r.Audience(b.Context(), whole)
-		b.ReportMetric(float64(a.Messages.N)*float64(b.N)/b.Elapsed().Seconds(), "messages/s")
+		b.ReportMetric(float64(a.Messages.N), "messages")
 		return err
 	})
 	b.Logf("%d streamers, %d messages of the biggest", len(streamers), board.Rows[0].Value.N)

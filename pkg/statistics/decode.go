@@ -302,3 +302,27 @@ func (d decoder) donations(_ []byte, v bsoncore.Value) {
 	})
 	d.into.Donations = append(d.into.Donations, one)
 }
+
+// amount reads a sample of a running total, as decode does.
+func amount(raw bson.Raw) (a record.Amount) {
+	decoder{}.walk(raw, func(key []byte, v bsoncore.Value) {
+		switch string(key) {
+		case "time":
+			a.Time = moment(v)
+		case "source":
+			a.Source = text(v)
+		case "member":
+			a.Member = text(v)
+		case "money":
+			decoder{}.walk(v.Data, func(key []byte, v bsoncore.Value) {
+				switch string(key) {
+				case "cents":
+					a.Money.Cents = whole(v)
+				case "currency":
+					a.Money.Currency = text(v)
+				}
+			})
+		}
+	})
+	return a
+}

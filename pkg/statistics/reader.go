@@ -28,11 +28,11 @@ type Reader struct {
 	store   store.Store
 	event   record.Event
 	through time.Time
-	whole   record.Statistics // the event's total, without sketch
-	fixes   []record.Correction
+	whole   record.Statistics   // the event's total, without sketch
+	fixes   []record.Correction // that hold
+	effects map[string]*cached[[]effect]
 
 	streamers cached[map[string]Streamer]
-	effects   cached[map[string][]effect]
 	raids     cached[[]Raid]
 	sessions  cached[map[string][]Session]
 	changes   cached[map[string][]record.Change]
@@ -105,6 +105,10 @@ func Open(ctx context.Context, s store.Store, slug string) (*Reader, error) {
 	r.fixes, err = all[record.Correction](ctx, s, store.Query{Collection: store.Corrections, Event: slug})
 	if err != nil {
 		return nil, err
+	}
+	r.fixes, r.effects = corrections.Standing(r.fixes), map[string]*cached[[]effect]{}
+	for _, c := range r.fixes {
+		r.effects[c.Channel] = &cached[[]effect]{}
 	}
 	return r, nil
 }
@@ -719,67 +723,67 @@ type effect struct {
 
 // effectsOf are the effects of the corrections of a total.
 func (r *Reader) effectsOf(ctx context.Context, channel string, f Fund, by string) ([]corrections.Effect, error) {
-	if len(r.fixes) == 0 {
+	own, err := r.ownEffects(ctx, channel, f)
+	if err != nil || channel != record.AllChannels {
+		return own, err
+	}
+	var channels []corrections.Effect
+	for _, c := range slices.Sorted(maps.Keys(r.effects)) {
+		if c == record.AllChannels {
+			continue
+		}
+		of, err := r.ownEffects(ctx, c, f)
+		if err != nil {
+			return nil, err
+		}
+		channels = append(channels, of...)
+	}
+	_, effects := corrections.Event(nil, by != BySamples, nil, channels)
+	return append(slices.Clip(own), effects...), nil
+}
+
+// ownEffects are what the corrections of a channel's total (or the event's own) do to it.
+func (r *Reader) ownEffects(ctx context.Context, channel string, f Fund) ([]corrections.Effect, error) {
+	kept := r.effects[channel]
+	if kept == nil {
 		return nil, nil
 	}
-	byChannel, err := r.effects.get(func() (map[string][]effect, error) { return r.allEffects(ctx) })
+	list, err := kept.get(func() ([]effect, error) { return r.compute(ctx, channel) })
 	if err != nil {
 		return nil, err
 	}
-	pick := func(channel string) (list []corrections.Effect) {
-		for _, e := range byChannel[channel] {
-			if e.Fund == f {
-				list = append(list, e.Effect)
-			}
-		}
-		return list
-	}
-	if channel != record.AllChannels {
-		return pick(channel), nil
-	}
-	var channels []corrections.Effect
-	for _, c := range slices.Sorted(maps.Keys(byChannel)) {
-		if c != record.AllChannels {
-			channels = append(channels, pick(c)...)
+	var out []corrections.Effect
+	for _, e := range list {
+		if e.Fund == f {
+			out = append(out, e.Effect)
 		}
 	}
-	_, effects := corrections.Event(nil, by != BySamples, nil, channels)
-	return append(pick(record.AllChannels), effects...), nil
+	return out, nil
 }
 
-// allEffects computes what each standing correction does to the total of its own channel.
-func (r *Reader) allEffects(ctx context.Context) (map[string][]effect, error) {
-	out := map[string][]effect{}
-	standing := corrections.Standing(r.fixes)
-	channels := map[string]struct{}{}
-	for _, c := range standing {
-		channels[c.Channel] = struct{}{}
+// compute applies a channel's corrections to its raw totals.
+func (r *Reader) compute(ctx context.Context, channel string) (out []effect, err error) {
+	total := r.whole
+	if channel != record.AllChannels {
+		if total, err = r.total(ctx, channel, onlyDonations); err != nil {
+			return nil, err
+		}
 	}
-	for channel := range channels {
-		total := r.whole
-		if channel != record.AllChannels {
-			var err error
-			if total, err = r.total(ctx, channel, onlyDonations); err != nil {
+	for _, d := range total.Donations {
+		f := fund(d)
+		fixes := corrections.Of(r.fixes, channel, f.Source, f.Currency)
+		if len(fixes) == 0 || f.Currency == "" {
+			continue
+		}
+		var series []corrections.Sample
+		if len(corrections.Moments(fixes)) > 0 {
+			if series, err = r.series(ctx, channel, f, by(d)); err != nil {
 				return nil, err
 			}
 		}
-		for _, d := range total.Donations {
-			f := fund(d)
-			fixes := corrections.Of(standing, channel, f.Source, f.Currency)
-			if len(fixes) == 0 || f.Currency == "" {
-				continue
-			}
-			var series []corrections.Sample
-			if len(corrections.Moments(fixes)) > 0 {
-				var err error
-				if series, err = r.series(ctx, channel, f, by(d)); err != nil {
-					return nil, err
-				}
-			}
-			_, effects := corrections.Apply(series, fixes)
-			for _, e := range effects {
-				out[channel] = append(out[channel], effect{f, e})
-			}
+		_, effects := corrections.Apply(series, fixes)
+		for _, e := range effects {
+			out = append(out, effect{f, e})
 		}
 	}
 	return out, nil
@@ -818,11 +822,11 @@ func (r *Reader) series(ctx context.Context, channel string, f Fund, by string) 
 		at     int64
 	}
 	cents := map[slot]int64{}
-	amounts, err := all[record.Amount](ctx, r.store, query)
-	if err != nil {
-		return nil, err
-	}
-	for _, a := range amounts {
+	for raw, err := range r.store.Find(ctx, query) {
+		if err != nil {
+			return nil, fmt.Errorf("read the totals of channel %s: %w", channel, err)
+		}
+		a := amount(raw)
 		if a.Source != f.Source || a.Money.Currency != f.Currency {
 			continue
 		}
