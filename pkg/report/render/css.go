@@ -230,12 +230,14 @@ type cssRule struct {
 	declarations []declaration
 }
 
-// readStyles collects the style sheets of the file. Selectors that look at other elements are left to
-// the drawing module, which knows them for shapes; for text they say nothing.
-func (o *outliner) readStyles() error {
+// survey reads the file once before it is drawn: its style sheets, and the clips that cut nothing off.
+// Selectors that look at other elements are left to the drawing module, which knows them for shapes;
+// for text they say nothing.
+func (o *outliner) survey() error {
 	dec := xml.NewDecoder(bytes.NewReader(o.in))
-	inStyle := 0
 	var sheet bytes.Buffer
+	var stack []string
+	var clip clipSurvey
 	for {
 		tok, err := dec.Token()
 		if errors.Is(err, io.EOF) {
@@ -246,15 +248,16 @@ func (o *outliner) readStyles() error {
 		}
 		switch tok := tok.(type) {
 		case xml.StartElement:
-			if tok.Name.Local == "style" {
-				inStyle++
+			if len(stack) == 0 {
+				clip.view = viewOf(tok)
 			}
+			clip.start(tok)
+			stack = append(stack, tok.Name.Local)
 		case xml.EndElement:
-			if tok.Name.Local == "style" {
-				inStyle--
-			}
+			stack = stack[:len(stack)-1]
+			clip.end(tok)
 		case xml.CharData:
-			if inStyle > 0 {
+			if n := len(stack); n > 0 && stack[n-1] == "style" {
 				sheet.Write(tok)
 			}
 		}
@@ -263,7 +266,7 @@ func (o *outliner) readStyles() error {
 	if err != nil {
 		return err
 	}
-	o.rules = rules
+	o.rules, o.idleClips = rules, clip.idle
 	return nil
 }
 

@@ -42,8 +42,8 @@ func (t *typesetter) outline(svg []byte) (document, error) {
 	sh, _ := t.pool.Get().(*shaper)
 	defer t.pool.Put(sh)
 	o := &outliner{setter: t, shaper: sh, in: svg, dec: xml.NewDecoder(bytes.NewReader(svg)), refs: newReferences()}
-	if bytes.Contains(svg, []byte("<style")) {
-		if err := o.readStyles(); err != nil {
+	if bytes.Contains(svg, []byte("<style")) || bytes.Contains(svg, []byte("<clipPath")) {
+		if err := o.survey(); err != nil {
 			return document{}, err
 		}
 	}
@@ -64,6 +64,8 @@ type outliner struct {
 	dec    *xml.Decoder
 	rules  []cssRule
 	refs   *references
+	// idleClips has the clips that cover the whole picture, by id.
+	idleClips map[string]bool
 
 	out    []byte
 	copied int64 // of in to out
@@ -76,6 +78,7 @@ type outliner struct {
 type scope struct {
 	name  string
 	style textStyle
+	moved bool // by a transform or a viewport of its own
 }
 
 func (o *outliner) line() int {
@@ -153,7 +156,17 @@ func (o *outliner) start(el xml.StartElement, at int64) error {
 		o.refs.end()
 		return nil
 	}
-	o.stack = append(o.stack, scope{name, style})
+	moved := len(o.stack) > 0 && (o.stack[len(o.stack)-1].moved || name == "svg" || name == "symbol" || attrOf(el, "transform") != "")
+	if clip := attrOf(el, "clip-path"); !moved && strings.HasPrefix(clip, "url(#") && o.idleClips[strings.TrimSuffix(clip[5:], ")")] {
+		o.out = append(o.out, o.in[o.copied:at]...)
+		o.copied = o.dec.InputOffset()
+		tag := string(o.in[at:o.copied])
+		for _, quote := range []string{`"`, `'`} {
+			tag = strings.Replace(tag, ` clip-path=`+quote+clip+quote, "", 1)
+		}
+		o.out = append(o.out, tag...)
+	}
+	o.stack = append(o.stack, scope{name, style, moved})
 	return nil
 }
 

@@ -465,3 +465,34 @@ func BenchmarkOutline(b *testing.B) {
 		}
 	}
 }
+
+// TestIdleClips leaves out clips that cover the whole picture, and only those.
+func TestIdleClips(t *testing.T) {
+	r := renderer(t)
+	const clipped = `<g id="x" clip-path="url(#c)"><rect width="5" height="5"/></g>`
+	for name, tt := range map[string]struct {
+		root, body, clip string
+		left             bool
+	}{
+		"whole":        {`width="100" height="50"`, clipped, `<rect width="100" height="50" fill="white"/>`, true},
+		"larger":       {`viewBox="10 10 20 20"`, clipped, `<rect x="-5" width="100" height="50"/>`, true},
+		"smaller":      {`width="100" height="50"`, clipped, `<rect width="100" height="49"/>`, false},
+		"round":        {`width="100" height="50"`, clipped, `<rect width="100" height="50" rx="4"/>`, false},
+		"circle":       {`width="100" height="50"`, clipped, `<circle r="500"/>`, false},
+		"moved":        {`width="100" height="50"`, `<g transform="translate(9 9)">` + clipped + `</g>`, `<rect width="100" height="50"/>`, false},
+		"letterboxed":  {`width="100" height="50" viewBox="0 0 10 10"`, clipped, `<rect width="10" height="10"/>`, false},
+		"two shapes":   {`width="100" height="50"`, clipped, `<rect width="100" height="50"/><rect/>`, false},
+		"nothing":      {`width="100" height="50"`, clipped, ``, false},
+		"clip clipped": {`width="100" height="50"`, clipped, `<rect width="100" height="50" clip-path="url(#d)"/>`, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out, err := r.Outline([]byte(`<svg xmlns="http://www.w3.org/2000/svg" ` + tt.root + `>` + tt.body + `<defs><clipPath id="c">` + tt.clip + `</clipPath></defs></svg>`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if left := !bytes.Contains(out, []byte(`<g id="x" clip-path`)); left != tt.left {
+				t.Errorf("left out: %t, want %t: %s", left, tt.left, out)
+			}
+		})
+	}
+}
