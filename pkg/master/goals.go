@@ -393,7 +393,7 @@ func goalID(slug, origin, format, channel string, e goals.Entry) string {
 	if format == goals.FormatJSON && plainID.MatchString(e.ID) {
 		return slug + "/" + e.ID
 	}
-	return slug + "/" + record.Hash(origin, channel, e.Key)
+	return slug + "/g" + record.Hash(origin, channel, e.Key) // with a letter first, to be no flag of a command
 }
 
 func (m *Master) importGoals(ctx context.Context, in *importGoalsInput) (control.GoalsImported, error) {

@@ -197,7 +197,13 @@ func (l *Live) put(board *goals.Board, cur *Current, channel string, now time.Ti
 	for ms, cents := range l.raw[channel] {
 		add(time.UnixMilli(ms).UTC(), cents)
 	}
-	if l.by[channel] == ByDonations {
+	total := cur.Channels[channel]
+	if channel == record.AllChannels {
+		total = cur.Event
+	}
+	if l.by[channel] != ByDonations {
+		add(total.At, total.Raw) // which may be older than what is read
+	} else {
 		sum := l.bases[channel]
 		for m := l.from; !m.After(now); m = m.Add(time.Minute) {
 			sum += l.sums[channel][m.UnixMilli()]
