@@ -541,7 +541,7 @@ type statsOverlapCmd struct {
 }
 
 func (statsOverlapCmd) Help() string {
-	return `Reads every message of the event until the end of the span: about half a minute for ten million. Nobody is named.
+	return `Reads every message of the event until the end of the span: about a minute for ten million. Nobody is named.
 
 Examples:
   tungstene stats overlap --data ./data

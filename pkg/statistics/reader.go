@@ -406,7 +406,8 @@ func (r *Reader) each(
 	return nil
 }
 
-// Summary is what a channel, or the event (record.AllChannels), did in a range.
+// Summary is what a channel, or the event (record.AllChannels), did in a range. Sessions of the event are
+// told once Sessions was asked for all of them, raids out once Raids was.
 func (r *Reader) Summary(ctx context.Context, channel string, rg Range) (Summary, error) {
 	m := Material{Event: r.event, Range: rg, Through: r.through, Channels: r.channels(channel)}
 	var err error
@@ -420,8 +421,10 @@ func (r *Reader) Summary(ctx context.Context, channel string, rg Range) (Summary
 	if m.Funds, err = r.funds(ctx, channel, aligned); err != nil {
 		return Summary{}, err
 	}
-	if m.Sessions, err = r.Sessions(ctx, channel); err != nil {
-		return Summary{}, err
+	if _, fetched := r.sessions.peek(); fetched || channel != record.AllChannels {
+		if m.Sessions, err = r.Sessions(ctx, channel); err != nil {
+			return Summary{}, err
+		}
 	}
 	if err := r.raided(ctx, &m, aligned); err != nil {
 		return Summary{}, err

@@ -66,6 +66,12 @@ func TestASummaryOfAStreamerAndOfTheEvent(t *testing.T) {
 		t.Errorf("beta's donations: %+v", d)
 	}
 
+	if s := summary(t, r, record.AllChannels, r.Whole()); s.Sessions != nil {
+		t.Errorf("nobody asked for sessions: %+v", s.Sessions)
+	}
+	if _, err := r.Sessions(t.Context(), record.AllChannels); err != nil {
+		t.Fatal(err)
+	}
 	event := summary(t, r, record.AllChannels, r.Whole())
 	if event.Channels != 2 || event.Messages != complete(660) || event.StreamMinutes != partial(230) || len(event.Sessions) != 2 ||
 		event.PeakViewers != partial(279) || !event.PeakAt.Equal(w.at(179*time.Minute)) {

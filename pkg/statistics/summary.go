@@ -19,7 +19,8 @@ type Summary struct {
 
 	// StreamMinutes counts the minutes (of the event: channel-minutes) with a live sample.
 	StreamMinutes Count `json:"stream_minutes"`
-	// Sessions are the streams that touch the range, by their start; nil where they were not asked for.
+	// Sessions are the streams that touch the range, by their start; of the event only where they were
+	// asked for.
 	Sessions []Session `json:"sessions,omitempty"`
 	// WatchMinutes is the time that viewers spent, in minutes.
 	WatchMinutes Measure `json:"watch_minutes"`
