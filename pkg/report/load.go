@@ -156,10 +156,7 @@ func (l *loader) streamer(ctx context.Context, s *Streamer) error {
 	if err != nil {
 		return err
 	}
-	s.Curve = coarse(minutes, curveStep)
-	if s.Hours, err = l.reader.Curve(ctx, s.Channel, l.data.Range, time.Hour); err != nil {
-		return err
-	}
+	s.Curve, s.Hours = coarse(minutes, curveStep), coarse(minutes, time.Hour)
 	bursts := statistics.Ranked(statistics.BurstsOf(minutes, statistics.OfMessages, nil, statistics.BurstConfig{}), burstsOfEach)
 	totals := totalsOf(minutes)
 	l.mu.Lock()

@@ -1,32 +1,74 @@
 package report_test
 
 import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
-
-	"github.com/tungstene/tungstene/pkg/report"
-	"github.com/tungstene/tungstene/pkg/statistics"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// comparisonOf compares an event with a smaller one of a year before.
-func comparisonOf(t *testing.T, d *report.Data) *statistics.Comparison {
+func listen(t *testing.T) net.Listener {
 	t.Helper()
-	there := d.Minutes
-	there.Name, there.From, there.To = "Marathon 2025", d.Minutes.From.AddDate(-1, 0, 0), d.Minutes.To.AddDate(-1, 0, 0)
-	there.Points = nil
-	for _, p := range d.Minutes.Points {
-		p.Time = p.Time.AddDate(-1, 0, 0)
-		p.Viewers.N *= 0.7
-		p.Corrected.N = p.Corrected.N * 6 / 10
-		there.Points = append(there.Points, p)
-	}
-	c, err := statistics.Compare(d.Minutes, there, 10*time.Minute)
+	var lc net.ListenConfig
+	l, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &c
+	return l
+}
+
+func request(t *testing.T, address string) *http.Response {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, address, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp
+}
+
+func get(t *testing.T, address string) string {
+	t.Helper()
+	resp := request(t, address)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %s, %v: %s", address, resp.Status, err, body)
+	}
+	return string(body)
+}
+
+// follow tells of each event of a stream.
+func follow(t *testing.T, address string) <-chan string {
+	t.Helper()
+	resp := request(t, address)
+	out := make(chan string)
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		lines := bufio.NewScanner(resp.Body)
+		for lines.Scan() {
+			if data, ok := strings.CutPrefix(lines.Text(), "data: "); ok {
+				select {
+				case out <- data:
+				case <-t.Context().Done():
+					return
+				}
+			}
+		}
+	})
+	t.Cleanup(func() {
+		resp.Body.Close()
+		reading.Wait()
+	})
+	return out
 }

@@ -157,8 +157,8 @@ func (v invented) data() *Data {
 	}
 	d := &Data{
 		Event: v.whole, Range: v.span, Over: true, Observed: v.observed, Boards: map[string]statistics.Board{},
-		Minutes: statistics.Curve{Streamer: statistics.Streamer{Channel: record.AllChannels}, Range: v.span, Step: time.Minute, Currency: "EUR", Source: "charity"},
-		Hours:   statistics.Curve{Streamer: statistics.Streamer{Channel: record.AllChannels}, Range: v.span, Step: time.Hour, Currency: "EUR", Source: "charity"},
+		Minutes: statistics.Curve{Streamer: statistics.Streamer{Channel: record.AllChannels, Name: v.event}, Range: v.span, Step: time.Minute, Currency: "EUR", Source: "charity"},
+		Hours:   statistics.Curve{Streamer: statistics.Streamer{Channel: record.AllChannels, Name: v.event}, Range: v.span, Step: time.Hour, Currency: "EUR", Source: "charity"},
 	}
 	d.Minutes.Points = v.points(time.Minute, 200_000, 90_000_00)
 	d.Hours.Points = v.points(time.Hour, 200_000, 90_000_00)
@@ -197,6 +197,7 @@ func (v invented) data() *Data {
 		}
 		d.Boards[by] = b.Since(before)
 	}
+	v.edition(d)
 	v.race(d)
 	v.social(d)
 	v.promise(d)
@@ -304,6 +305,25 @@ func (v *invented) categories(channel string) []statistics.Category {
 		at = end
 	}
 	return out
+}
+
+// edition is that of the year before, a little smaller.
+func (v *invented) edition(d *Data) {
+	there := d.Minutes
+	there.Name, there.From, there.To = v.event+" – 2025", v.span.From.AddDate(-1, 0, 0), v.span.To.AddDate(-1, 0, 0)
+	there.Points = slices.Clone(d.Minutes.Points)
+	for i := range there.Points {
+		p := &there.Points[i]
+		p.Time = p.Time.AddDate(-1, 0, 0)
+		p.Viewers.N *= 0.7
+		p.Messages.N = p.Messages.N * 8 / 10
+		p.Corrected.N = p.Corrected.N * 6 / 10
+	}
+	c, err := statistics.Compare(d.Minutes, there, curveStep)
+	if err != nil {
+		panic(err) // both are of minutes
+	}
+	d.Comparison = &c
 }
 
 // race is how the leaderboard came about: everyone wanders to where they end.

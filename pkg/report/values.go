@@ -268,9 +268,9 @@ func (l Look) Streamer(d *Data, s *Streamer) template.Values {
 		l.watched(&v)
 		by, rank = statistics.ByWatchTime, "hero.rank_watch"
 	}
-	for name, b := range d.Boards {
+	for _, name := range statistics.Bys() {
 		v.Text["rank."+name] = nothing
-		for _, r := range b.Rows {
+		for _, r := range d.Boards[name].Rows {
 			if r.Channel == s.Channel {
 				v.Text["rank."+name] = l.locale.Ordinal(r.Place)
 			}
@@ -474,7 +474,9 @@ func (l Look) curves(v *template.Values, d *Data, hours statistics.Curve, peakAt
 		v.Text["hours.line"] = l.say("line.hour", best, l.locale.Moment(at))
 	}
 	v.Charts["heat.messages"] = l.heat(hours, span, written, l.locale.Compact, "")
-	v.Charts["heat.donations"] = l.heat(hours, span, donated, inMoney, currency)
+	v.Charts["heat.donations"] = l.heat(hours, span, donated, func(x float64) string {
+		return l.locale.MoneyCompact(int64(x*float64(unitOf(currency))), currency)
+	}, currency)
 	v.Charts["heat.viewers"] = l.heat(hours, span, func(p statistics.Point) statistics.Count {
 		return statistics.Count{N: int64(p.Viewers.N), Coverage: p.Viewers.Coverage}
 	}, l.locale.Compact, "")
@@ -598,9 +600,9 @@ func first(d *Data) string {
 }
 
 func (l Look) boards(v *template.Values, d *Data) {
-	for by, b := range d.Boards {
+	for _, by := range statistics.Bys() {
 		v.Text["board."+by+".title"] = l.say("board." + by)
-		v.Rows["board."+by] = l.boardRows(d, b)
+		v.Rows["board."+by] = l.boardRows(d, d.Boards[by])
 	}
 	by := first(d)
 	v.Text["board.first.title"], v.Rows["board.first"] = l.say("board."+by), v.Rows["board."+by]
@@ -634,7 +636,7 @@ func (l Look) boardRows(d *Data, b statistics.Board) []template.Values {
 	for _, r := range b.Rows {
 		most = max(most, r.Value.N)
 	}
-	var rows []template.Values
+	rows := []template.Values{}
 	for _, r := range b.Rows[:min(len(b.Rows), boardRowsMost)] {
 		if !r.Value.Known() || r.Value.N <= 0 {
 			continue
@@ -901,15 +903,15 @@ func (l Look) rhythm(v *template.Values, d *Data) {
 		emotes = d.Summary.TopEmotes
 	}
 	v.Rows["emotes"] = l.emotes(emotes)
-	best := 0.0
+	best := int64(0)
 	bursts := slices.DeleteFunc(slices.Clone(d.Bursts), func(b statistics.Burst) bool { return b.Of != statistics.OfMessages || b.Channel == record.AllChannels })
 	for _, b := range bursts {
-		best = max(best, b.Ratio)
+		best = max(best, b.Peak)
 	}
 	for _, b := range bursts[:min(len(bursts), boardRowsMost)] {
 		row := l.row(d, b.Channel)
 		row.Text["value"], row.Text["detail"] = l.locale.Moment(b.PeakAt), l.say("line.times", l.locale.Decimal(b.Ratio, 0))
-		row.Charts["share"] = l.share(b.Ratio, best)
+		row.Charts["share"] = l.share(float64(b.Peak), float64(best))
 		v.Rows["bursts"] = append(v.Rows["bursts"], row)
 	}
 }
@@ -932,20 +934,28 @@ func (l Look) audience(v *template.Values, d *Data) {
 		nodes := slices.Clone(d.Network.Nodes)
 		slices.SortStableFunc(nodes, func(a, b statistics.Node) int { return cmp.Compare(b.Chatters.N, a.Chatters.N) })
 		nodes = nodes[:min(len(nodes), networkNodes)]
-		shown := map[string]bool{}
-		var points []charts.Node
+		shown, joined := map[string]bool{}, map[string]bool{}
 		for _, n := range nodes {
 			shown[n.Channel] = true
-			points = append(points, charts.Node{ID: n.Channel, Name: cmp.Or(n.Name, n.Login, n.Channel), Weight: float64(n.Chatters.N)})
 		}
 		var edges []charts.Edge
 		for _, k := range d.Network.Links {
-			if shown[k.A] && shown[k.B] {
+			if shown[k.A] && shown[k.B] && k.Shared > 0 {
 				edges = append(edges, charts.Edge{A: k.A, B: k.B, Strength: float64(k.Shared)})
 			}
 		}
 		slices.SortStableFunc(edges, func(a, b charts.Edge) int { return cmp.Compare(b.Strength, a.Strength) })
-		return c.Network(points, edges[:min(len(edges), networkLinks)])
+		edges = edges[:min(len(edges), networkLinks)]
+		for _, e := range edges {
+			joined[e.A], joined[e.B] = true, true
+		}
+		var points []charts.Node
+		for _, n := range nodes {
+			if joined[n.Channel] { // one that nothing joins would push the others together
+				points = append(points, charts.Node{ID: n.Channel, Name: cmp.Or(n.Name, n.Login, n.Channel), Weight: float64(n.Chatters.N)})
+			}
+		}
+		return c.Network(points, edges)
 	})
 }
 
@@ -955,7 +965,7 @@ func (l Look) comparison(v *template.Values, d *Data) {
 	c := d.Comparison
 	v.If["compare"] = c != nil
 	if c == nil {
-		return
+		c = &statistics.Comparison{}
 	}
 	v.Text["compare.here"], v.Text["compare.there"] = c.Here.Name, c.There.Name
 	pair := func(of func(statistics.ComparisonPoint) statistics.Pair, unit func(float64) float64) (here, there charts.Series) {

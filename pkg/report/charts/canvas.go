@@ -301,9 +301,16 @@ func (c Canvas) ticks(s Span, width float64) []tick {
 // ticks.
 func (c Canvas) axisX(p *pen, s Span, x, width, y, top float64, grid bool) {
 	right := math.Inf(-1)
-	for i, t := range c.ticks(s, width) {
-		if i == 0 && !t.day { // which day it begins on
-			t.label = c.Locale.ShortWeekday(t.at) + " " + t.label
+	ticks := c.ticks(s, width)
+	for i, t := range ticks {
+		if long := c.Locale.ShortWeekday(t.at) + " " + t.label; i == 0 && !t.day { // which day it begins on
+			room := math.Inf(1)
+			if len(ticks) > 1 {
+				room = (s.at(ticks[1].at)-s.at(t.at))*width - c.width(ticks[1].label)/2
+			}
+			if c.width(long)/2+c.Text*0.6 <= room {
+				t.label = long
+			}
 		}
 		tx := math.Round(x + s.at(t.at)*width)
 		if grid || t.day {

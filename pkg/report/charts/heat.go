@@ -45,7 +45,7 @@ func (c Canvas) Heat(v Heat) string {
 	foot := math.Round(c.Text * 1.7)
 	legend := math.Round(c.Text * 2)
 	cell := math.Floor((c.Width - gutter) / 24)
-	row := math.Floor(min((c.Height-foot-legend)/float64(len(days)), cell*1.8))
+	row := math.Floor(min((c.Height-foot-legend)/float64(len(days)), cell*2.1))
 	high, best := 0.0, -1
 	for i, b := range v.Bars {
 		if b.Known && b.Value > high {
