@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"hash/maphash"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -443,16 +442,11 @@ func (f *feed) memberKey(r *row, channel string) string {
 
 // donation makes the record of a donation.
 func (p *poller) donation(f *feed, e *eventView, r *row, channel string, t time.Time) *record.Donation {
-	when := strconv.FormatInt(t.UnixMilli(), 10)
-	if f.mapping.timeless {
-		when = "" // when it was first seen: the first record of it stays
-	}
 	d := &record.Donation{
 		Header: record.Header{Event: e.Slug, Channel: channel, Time: t, Received: p.now()},
 		Source: p.src.Name, Donation: r.id, Money: r.money, Member: f.memberKey(r, channel), Country: r.country,
-		Version: record.Hash(strconv.FormatInt(r.money.Cents, 10), r.money.Currency, channel, when),
-		Length:  utf8.RuneCountInString(r.text),
-		Raw:     cut(string(f.scrub.scrub(r.raw, f.base, e.Pseudonyms)), maxRawBytes),
+		Length: utf8.RuneCountInString(r.text),
+		Raw:    cut(string(f.scrub.scrub(r.raw, f.base, e.Pseudonyms)), maxRawBytes),
 	}
 	switch {
 	case r.donorID != "":
