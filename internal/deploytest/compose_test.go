@@ -472,36 +472,6 @@ func TestCharitySources(t *testing.T) {
 	}
 }
 
-// The examples of the guide to charity sources are right.
-func TestCharityGuide(t *testing.T) {
-	var block strings.Builder
-	n := 0
-	check := func() {
-		text := block.String()
-		block.Reset()
-		if text == "" {
-			return
-		}
-		if !strings.HasPrefix(text, "sources:") {
-			text = "sources:\n" + text
-		}
-		if list, err := charity.ParseSources("charity.md", []byte(text)); err != nil || len(list) == 0 {
-			t.Errorf("%d sources, %v in\n%s", len(list), err, text)
-		}
-		n++
-	}
-	for _, line := range strings.Split(read(t, "docs/charity.md"), "\n") {
-		if code, ok := strings.CutPrefix(line, "    "); ok {
-			block.WriteString(code + "\n")
-		} else {
-			check()
-		}
-	}
-	if check(); n != 2 {
-		t.Errorf("%d examples", n)
-	}
-}
-
 // What is missing is said before anything starts.
 func TestClientIDIsAsked(t *testing.T) {
 	_, err := load(t, "deploy/example.env")
