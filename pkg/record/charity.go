@@ -201,7 +201,7 @@ const (
 	// CorrectionDouble takes Cents away from Time on: they were counted twice.
 	CorrectionDouble = "double"
 	// CorrectionMirror takes out what the running total moved by between Time and To: the source showed
-	// another's total in that time.
+	// another's total in that time. What it went back by itself leaves nothing; without To it still does.
 	CorrectionMirror = "mirror"
 	// CorrectionReset adds what the running total was before Time: the source began anew from zero.
 	CorrectionReset = "reset"
