@@ -34,8 +34,8 @@ func TestExportAndSQL(t *testing.T) {
 	}
 	stdout, _, code = command("export", "--out", out, "--format", "jsonl", "--replace", "--json", "--table", "totals")
 	var m struct {
-		Complete bool
-		Rows     int
+		Complete bool `json:"complete"`
+		Rows     int  `json:"rows"`
 	}
 	if err := json.Unmarshal([]byte(stdout), &m); err != nil || code != app.ExitOK || !m.Complete || m.Rows != 4 {
 		t.Errorf("%d, %v: %s", code, err, stdout)
@@ -44,11 +44,11 @@ func TestExportAndSQL(t *testing.T) {
 		t.Errorf("a table that does not exist: %d, %s", code, stderr)
 	}
 
-	query := "SELECT channel, doc_json(doc) ->> 'messages' AS messages, NULL AS nothing FROM totals WHERE channel = '*'"
+	query := "SELECT channel, doc_json(doc) ->> 'messages' AS messages, NULL AS blank FROM totals WHERE channel = '*'"
 	for format, want := range map[string]string{
-		"table": "channel  messages  nothing\n*        400       -\n",
-		"csv":   "channel,messages,nothing\n*,400,\n",
-		"json":  `{"channel":"*","messages":400,"nothing":null}` + "\n",
+		"table": "channel  messages  blank\n*        400       -\n",
+		"csv":   "channel,messages,blank\n*,400,\n",
+		"json":  `{"channel":"*","messages":400,"blank":null}` + "\n",
 	} {
 		if stdout, stderr, code := command("sql", "--format", format, query); code != app.ExitOK || stdout != want {
 			t.Errorf("%s: %d\n%s%s", format, code, stdout, stderr)
@@ -58,7 +58,7 @@ func TestExportAndSQL(t *testing.T) {
 		"DELETE FROM totals":        "readonly",
 		"SELECT doc_json(1)":        "no document",
 		"SELECT doc_json(x'00')":    "doc_json",
-		"SELECT nothing FROM there": "no such table",
+		"SELECT kind FROM there": "no such table",
 	} {
 		if _, stderr, code := command("sql", query); code != app.ExitFailed || !strings.Contains(stderr, want) {
 			t.Errorf("%s: %d, %s", query, code, stderr)

@@ -113,7 +113,7 @@ func (c *demoCmd) Run(ctx context.Context, env app.Env) error {
 			printExamples(env.Stdout, res.Recording.Examples)
 		}
 		if res.Gifts != nil {
-			printDonations(env.Stdout, res.Gifts.Donations)
+			printDonations(env.Stdout, res.Donations)
 			fmt.Fprintf(env.Stdout, "event's total      %s stored, %s shown at the end\n",
 				cents(res.TotalCents), cents(res.ShownCents))
 		}
