@@ -29,7 +29,8 @@ const (
 	emojiFamily = "Twemoji Mozilla"
 )
 
-var tagWeight = ot.MustNewTag("wght")
+// weightTag is the axis of a variable font.
+const weightTag = "wght"
 
 // typeface is one font file, or one font of a collection.
 type typeface struct {
@@ -161,7 +162,7 @@ func weightAxis(fvar []byte) (low, high int, ok bool) {
 		if at+16 > len(fvar) {
 			return 0, 0, false
 		}
-		if string(fvar[at:at+4]) == tagWeight.String() {
+		if string(fvar[at:at+4]) == weightTag {
 			return word(at + 4), word(at + 12), true
 		}
 	}

@@ -188,11 +188,12 @@ func rootSize(el xml.StartElement) (width, height float64, err error) {
 		}
 	}
 	if len(box) == 4 {
-		if width <= 0 && height <= 0 {
+		switch {
+		case width <= 0 && height <= 0:
 			width, height = box[2], box[3]
-		} else if width <= 0 && box[3] > 0 {
+		case width <= 0 && box[3] > 0:
 			width = height * box[2] / box[3]
-		} else if height <= 0 && box[2] > 0 {
+		case height <= 0 && box[2] > 0:
 			height = width * box[3] / box[2]
 		}
 	}
@@ -547,13 +548,13 @@ func openGroups(el, root *textElement) string {
 }
 
 func closeGroups(el, root *textElement) string {
-	s := ""
+	n := 0
 	for ; el != root; el = el.parent {
 		if el.attrs != "" {
-			s += "</g>"
+			n++
 		}
 	}
-	return s
+	return strings.Repeat("</g>", n)
 }
 
 // pieces splits the characters where an element or a given position begins, and shapes them.

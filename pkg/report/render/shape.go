@@ -89,17 +89,17 @@ func newTypesetter(fonts *library) *typesetter {
 	return t
 }
 
-func (s *shaper) face(k faceKey) *shapingFace {
-	f := s.faces[k]
+func (sh *shaper) face(k faceKey) *shapingFace {
+	f := sh.faces[k]
 	if f == nil {
-		if len(s.faces) >= maxFaces {
-			clear(s.faces)
+		if len(sh.faces) >= maxFaces {
+			clear(sh.faces)
 		}
 		f = &shapingFace{Face: font.NewFace(k.face.font)}
 		if k.weight != 0 {
-			f.SetVariations([]font.Variation{{Tag: tagWeight, Value: float32(k.weight)}})
+			f.SetVariations([]font.Variation{{Tag: ot.MustNewTag(weightTag), Value: float32(k.weight)}})
 		}
-		s.faces[k] = f
+		sh.faces[k] = f
 	}
 	return f
 }
@@ -284,6 +284,7 @@ func numberAfter(text []rune) int {
 			n = i + 1
 		case bidi.L:
 			return n
+		default: // what stands between
 		}
 	}
 	return n
@@ -364,7 +365,7 @@ func (t *typesetter) assign(l *line, runes []rune, s Style, faces []faceKey, ask
 		for i := 0; i < len(faces) && !found; i++ {
 			if covers(faces[i], cluster) {
 				face, found = faces[i], true
-				if i >= asked && !(emoji != nil && face == *emoji) {
+				if i >= asked && (emoji == nil || face != *emoji) {
 					note(&l.fallback, face.face.family)
 				}
 			}
@@ -443,46 +444,50 @@ func isEmoji(cluster []rune) bool {
 			return true
 		}
 	}
-	return cluster[0] >= 0x1F000 || unicode.Is(emojiPresentation, cluster[0])
+	return cluster[0] >= 0x1F000 || emojiPresentation(cluster[0])
 }
 
-// emojiPresentation has the characters below U+1F000 with Emoji_Presentation=Yes in Unicode's
+// emojiPresentation says whether a character below U+1F000 has Emoji_Presentation=Yes in Unicode's
 // emoji-data.txt. Above, a character that the emoji font has is always shown from it.
-var emojiPresentation = &unicode.RangeTable{R16: []unicode.Range16{
-	{0x231A, 0x231B, 1},
-	{0x23E9, 0x23EC, 1},
-	{0x23F0, 0x23F0, 1},
-	{0x23F3, 0x23F3, 1},
-	{0x25FD, 0x25FE, 1},
-	{0x2614, 0x2615, 1},
-	{0x2648, 0x2653, 1},
-	{0x267F, 0x267F, 1},
-	{0x2693, 0x2693, 1},
-	{0x26A1, 0x26A1, 1},
-	{0x26AA, 0x26AB, 1},
-	{0x26BD, 0x26BE, 1},
-	{0x26C4, 0x26C5, 1},
-	{0x26CE, 0x26CE, 1},
-	{0x26D4, 0x26D4, 1},
-	{0x26EA, 0x26EA, 1},
-	{0x26F2, 0x26F3, 1},
-	{0x26F5, 0x26F5, 1},
-	{0x26FA, 0x26FA, 1},
-	{0x26FD, 0x26FD, 1},
-	{0x2705, 0x2705, 1},
-	{0x270A, 0x270B, 1},
-	{0x2728, 0x2728, 1},
-	{0x274C, 0x274C, 1},
-	{0x274E, 0x274E, 1},
-	{0x2753, 0x2755, 1},
-	{0x2757, 0x2757, 1},
-	{0x2795, 0x2797, 1},
-	{0x27B0, 0x27B0, 1},
-	{0x27BF, 0x27BF, 1},
-	{0x2B1B, 0x2B1C, 1},
-	{0x2B50, 0x2B50, 1},
-	{0x2B55, 0x2B55, 1},
-}}
+func emojiPresentation(r rune) bool {
+	switch {
+	case r >= 0x231A && r <= 0x231B,
+		r >= 0x23E9 && r <= 0x23EC,
+		r == 0x23F0,
+		r == 0x23F3,
+		r >= 0x25FD && r <= 0x25FE,
+		r >= 0x2614 && r <= 0x2615,
+		r >= 0x2648 && r <= 0x2653,
+		r == 0x267F,
+		r == 0x2693,
+		r == 0x26A1,
+		r >= 0x26AA && r <= 0x26AB,
+		r >= 0x26BD && r <= 0x26BE,
+		r >= 0x26C4 && r <= 0x26C5,
+		r == 0x26CE,
+		r == 0x26D4,
+		r == 0x26EA,
+		r >= 0x26F2 && r <= 0x26F3,
+		r == 0x26F5,
+		r == 0x26FA,
+		r == 0x26FD,
+		r == 0x2705,
+		r >= 0x270A && r <= 0x270B,
+		r == 0x2728,
+		r == 0x274C,
+		r == 0x274E,
+		r >= 0x2753 && r <= 0x2755,
+		r == 0x2757,
+		r >= 0x2795 && r <= 0x2797,
+		r == 0x27B0,
+		r == 0x27BF,
+		r >= 0x2B1B && r <= 0x2B1C,
+		r == 0x2B50,
+		r == 0x2B55:
+		return true
+	}
+	return false
+}
 
 // extent is a line at a size.
 func (l *line) extent(s Style) Extent {

@@ -87,6 +87,7 @@ func (t *Template) checkUnseen(f *filler) {
 			if _, ok := lookup(scopes, rows, p.Name); !ok {
 				g.tell(p, Error, "%s", g.unknown("list of rows", p.Name))
 			}
+		default: // boxes take nothing
 		}
 	}
 }

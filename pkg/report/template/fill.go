@@ -71,11 +71,10 @@ func lookup[T any](scopes []Values, of func(Values) map[string]T, name string) (
 	return v, false
 }
 
-func texts(v Values) map[string]string    { return v.Text }
-func images(v Values) map[string][]byte   { return v.Images }
-func charts(v Values) map[string]Drawing  { return v.Charts }
-func conditions(v Values) map[string]bool { return v.If }
-func rows(v Values) map[string][]Values   { return v.Rows }
+func texts(v Values) map[string]string   { return v.Text }
+func images(v Values) map[string][]byte  { return v.Images }
+func charts(v Values) map[string]Drawing { return v.Charts }
+func rows(v Values) map[string][]Values  { return v.Rows }
 
 // holds decides an optional section. known is false for a name that no value has.
 func (f *filler) holds(name string) (yes, known bool) {
@@ -185,7 +184,9 @@ func (f *filler) row(slot *node, v Values) {
 }
 
 // outer are the attributes of a shape that hold for what comes in its place too.
-var outer = []string{"transform", "opacity", "filter", "mask", "clip-path", "display", "visibility"}
+func outer() []string {
+	return []string{"transform", "opacity", "filter", "mask", "clip-path", "display", "visibility"}
+}
 
 func (f *filler) image(n *node, p *place) {
 	data, known := lookup(f.scopes, images, p.Name)
@@ -210,10 +211,10 @@ func (f *filler) image(n *node, p *place) {
 	b := &builder{out: f.out}
 	b.open("g")
 	b.attr("id", attr(shape.el, "id"))
-	for _, name := range outer {
+	for _, name := range outer() {
 		b.attr(name, attr(shape.el, name))
 	}
-	b.attr("style", keepStyle(attr(shape.el, "style"), func(prop string) bool { return prop == "mix-blend-mode" || slices.Contains(outer, prop) }))
+	b.attr("style", keepStyle(attr(shape.el, "style"), func(prop string) bool { return prop == "mix-blend-mode" || slices.Contains(outer(), prop) }))
 	b.raw(`><clipPath id="` + clip + `">`)
 	if shape.el.Name.Local == "use" || shape.el.Name.Local == "image" {
 		b.raw(`<rect x="` + format(p.Box.X) + `" y="` + format(p.Box.Y) + `" width="` + format(p.Box.Width) + `" height="` + format(p.Box.Height) + `"/>`)
@@ -236,7 +237,8 @@ func (f *filler) image(n *node, p *place) {
 		b.raw(` fill="none"/>`)
 	}
 	b.raw("</g>")
-	f.out = append(b.out, f.t.source[shape.end:n.end]...)
+	b.out = append(b.out, f.t.source[shape.end:n.end]...)
+	f.out = b.out
 }
 
 func (f *filler) chart(n *node, p *place) {
@@ -260,7 +262,7 @@ func (f *filler) chart(n *node, p *place) {
 	b := &builder{out: f.out}
 	b.open("g")
 	b.attr("id", attr(n.el, "id"))
-	for _, name := range outer {
+	for _, name := range outer() {
 		b.attr(name, attr(n.el, name))
 	}
 	b.raw(">")

@@ -10,7 +10,7 @@ import (
 // matrix is an affine transform: x' = a x + c y + e, y' = b x + d y + f.
 type matrix struct{ a, b, c, d, e, f float64 }
 
-var identity = matrix{a: 1, d: 1}
+func identity() matrix { return matrix{a: 1, d: 1} }
 
 func (m matrix) times(n matrix) matrix {
 	return matrix{
@@ -28,7 +28,7 @@ func (m matrix) apply(x, y float64) (float64, float64) {
 func (m matrix) inverse() matrix {
 	det := m.a*m.d - m.b*m.c
 	if math.Abs(det) < 1e-12 {
-		return identity
+		return identity()
 	}
 	return matrix{
 		a: m.d / det, b: -m.b / det, c: -m.c / det, d: m.a / det,
@@ -47,7 +47,7 @@ func (m matrix) box(b Box) Box {
 
 // parseTransform reads a transform attribute; what can't be read changes nothing.
 func parseTransform(s string) matrix {
-	m := identity
+	m := identity()
 	for {
 		name, rest, ok := strings.Cut(s, "(")
 		if !ok {
@@ -61,7 +61,7 @@ func parseTransform(s string) matrix {
 			}
 			return otherwise
 		}
-		n := identity
+		n := identity()
 		switch strings.TrimLeft(strings.TrimSpace(name), ", ") {
 		case "matrix":
 			if len(v) == 6 {

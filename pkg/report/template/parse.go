@@ -295,7 +295,7 @@ func (t *Template) readTree() error {
 	}
 	for _, n := range t.nodes {
 		if n.parent == nil {
-			n.inherited, n.toRoot = sheet.Inherit(render.Root(), n.el), identity
+			n.inherited, n.toRoot = sheet.Inherit(render.Root(), n.el), identity()
 			continue
 		}
 		n.inherited = sheet.Inherit(n.parent.inherited, n.el)
@@ -335,7 +335,7 @@ func (t *Template) readPlace(n *node) error {
 		return nil
 	}
 	m := layerName.FindStringSubmatch(id)
-	if m == nil || strings.Contains(m[1], "{{") || strings.Contains(m[1], "}}") {
+	if len(m) < 2 || strings.Contains(m[1], "{{") || strings.Contains(m[1], "}}") {
 		if local == "text" && n.pattern.marked() {
 			// Figma names a text after its words: the words are what counts.
 			return t.addText(n, n, n.pattern.first(), n.pattern.options(options{}))
@@ -391,7 +391,7 @@ func (t *Template) readPlace(n *node) error {
 		}
 		named := func(c *node) bool {
 			m := layerName.FindStringSubmatch(attr(c.el, "id"))
-			return m != nil && strings.TrimSpace(m[1]) == "row"
+			return len(m) > 1 && strings.TrimSpace(m[1]) == "row"
 		}
 		for _, only := range []func(*node) bool{named, func(*node) bool { return true }} {
 			for _, c := range n.children {
@@ -413,6 +413,7 @@ func (t *Template) readPlace(n *node) error {
 				p.Slots = 1000
 			}
 		}
+	default: // a section has nothing to look for
 	}
 	p.Rows = rowsOf(n)
 	n.place = p

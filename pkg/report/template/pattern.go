@@ -39,10 +39,11 @@ func (t *Template) readPattern(n *node) (*pattern, error) {
 	x, _ := number(attr(n.el, "x"))
 	y, _ := number(attr(n.el, "y"))
 	plain := true
-	direct := ""
+	var words strings.Builder
 	for _, c := range n.text {
-		direct += c.value
+		words.WriteString(c.value)
 	}
+	direct := words.String()
 	for _, c := range n.children {
 		if c.el.Name.Local == "title" || c.el.Name.Local == "desc" {
 			continue
@@ -73,7 +74,8 @@ func (t *Template) readPattern(n *node) (*pattern, error) {
 	if len(p.lines) == 0 {
 		p.lines = []sampleLine{{x, y, strings.Join(strings.Fields(direct), " ")}}
 	}
-	return p, p.readRuns(n, true)
+	err := p.readRuns(n, true)
+	return p, err
 }
 
 // positional says whether a tspan only says where its line is.

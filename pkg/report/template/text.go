@@ -196,13 +196,13 @@ func alignShare(a Align) float64 {
 		return 0.5
 	case Right:
 		return 1
+	default:
+		return 0
 	}
-	return 0
 }
 
-// value fills the placeholders of a text. known is false if one has no value.
-func (f *filler) value(p *place, segments []segment) (text string, known bool) {
-	known = true
+// value fills the placeholders of a text; one that has no value leaves nothing.
+func (f *filler) value(p *place, segments []segment) string {
 	var b strings.Builder
 	for _, s := range segments {
 		if s.mark == nil {
@@ -211,12 +211,11 @@ func (f *filler) value(p *place, segments []segment) (text string, known bool) {
 		}
 		v, ok := lookup(f.scopes, texts, s.mark.name)
 		if !ok {
-			known = false
 			f.tell(p, Error, "%s", f.unknown("text", s.mark.name))
 		}
 		b.WriteString(v)
 	}
-	return b.String(), known
+	return b.String()
 }
 
 // text writes a <text> with its value.
@@ -229,7 +228,7 @@ func (f *filler) text(p *place) {
 		return
 	}
 	pat := p.target.pattern
-	value, _ := f.value(p, pat.segments)
+	value := f.value(p, pat.segments)
 	x, width := f.room(p)
 	fit := fit(f.m, value, p.Style, width, p.MinSize, p.Lines)
 	f.check(p, value, p.Style, width, fit.cut)
@@ -291,7 +290,7 @@ func (f *filler) richText(p *place) {
 	runs := p.target.pattern.runs
 	values := make([]string, len(runs))
 	for i, r := range runs {
-		values[i], _ = f.value(p, r.segments)
+		values[i] = f.value(p, r.segments)
 	}
 	_, width := f.room(p)
 	widest := func(scale float64) float64 {
