@@ -72,10 +72,10 @@ func TestGoldens(t *testing.T) {
 func compare(t *testing.T, golden string, have []byte) {
 	t.Helper()
 	if *update {
-		if err := os.MkdirAll(filepath.Dir(golden), 0o755); err != nil { //nolint:gosec // test data
+		if err := os.MkdirAll(filepath.Dir(golden), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(golden, have, 0o644); err != nil { //nolint:gosec // test data
+		if err := os.WriteFile(golden, have, 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return

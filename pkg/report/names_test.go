@@ -72,7 +72,7 @@ func TestNamesAreInTheDocumentation(t *testing.T) {
 		if !ok {
 			t.Fatal("docs/reports.md has no place for the table")
 		}
-		if err := os.WriteFile("../../docs/reports.md", []byte(before+begin+report.NamesTable()+end+after), 0o644); err != nil { //nolint:gosec // documentation
+		if err := os.WriteFile("../../docs/reports.md", []byte(before+begin+report.NamesTable()+end+after), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"bytes"
 	"context"
 	_ "embed"
 	"encoding/json"
@@ -12,7 +13,6 @@ import (
 	"net"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -277,19 +277,18 @@ func (p *Preview) picture(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
+	var picture []byte
 	svg, err := t.Fill(p.Canvas, c.values(theme, p.Canvas))
 	if err == nil {
-		svg, err = p.Canvas.PNG(r.Context(), svg, 0)
+		picture, err = p.Canvas.PNG(r.Context(), svg, 0)
 	}
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "image/png")
-	w.Header().Set("Content-Length", strconv.Itoa(len(svg)))
-	if _, err := w.Write(svg); err != nil {
-		p.Logger.Debug("a picture was not fetched whole", "err", err)
-	}
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(picture))
 }
 
 // changes is a stream of events: one whenever the page should be read again.

@@ -147,7 +147,7 @@ type invented struct {
 }
 
 func (v invented) data() *Data {
-	v.chance = rand.New(rand.NewPCG(2026, 9)) //nolint:gosec // the same each time
+	v.chance = rand.New(rand.NewPCG(2026, 9))
 	v.whole = sampleEvent(v.event, v.zone)
 	v.span = statistics.Range{From: v.whole.Start, To: v.whole.End}
 	v.coverage = record.Complete
@@ -168,7 +168,7 @@ func (v invented) data() *Data {
 	for i, name := range v.names {
 		weight := 1 / math.Pow(float64(i+1), 0.8)
 		id := strconv.Itoa(1000 + i)
-		who := statistics.Streamer{Channel: id, Login: fmt.Sprintf("chaine_%s", id), Name: name}
+		who := statistics.Streamer{Channel: id, Login: "chaine_" + id, Name: name}
 		curve := statistics.Curve{Streamer: who, Range: v.span, Step: curveStep, Currency: "EUR", Points: v.points(curveStep, 60_000*weight, 9_000_00*weight)}
 		hours := statistics.Curve{Streamer: who, Range: v.span, Step: time.Hour, Currency: "EUR", Points: v.points(time.Hour, 60_000*weight, 9_000_00*weight)}
 		s := &Streamer{Summary: v.summary(who, hours.Points, curve.Points), Curve: curve, Hours: hours, Observed: v.observed}
@@ -435,7 +435,7 @@ func (v *invented) feats(d *Data) {
 func avatarOf(i int) []byte {
 	const size = 96
 	img := image.NewNRGBA(image.Rect(0, 0, size, size))
-	hue := func(shift int) uint8 { return uint8(90 + (i*53+shift*71)%140) } //nolint:gosec // under 230
+	hue := func(shift int) uint8 { return uint8(90 + (i*53+shift*71)%140) }
 	sky, face := color.NRGBA{hue(0), hue(1), hue(2), 255}, color.NRGBA{hue(3), hue(4), hue(5), 255}
 	for y := range size {
 		for x := range size {

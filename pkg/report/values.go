@@ -345,11 +345,11 @@ func initials(name string) string {
 			}
 		}
 	}
-	out := ""
+	var out strings.Builder
 	for _, w := range words[:min(2, len(words))] {
-		out += strings.ToUpper(string([]rune(w)[:1]))
+		out.WriteString(strings.ToUpper(string([]rune(w)[:1])))
 	}
-	return out
+	return out.String()
 }
 
 // row are the values of one row that names a streamer.
@@ -643,6 +643,7 @@ func (l Look) boardRows(d *Data, b statistics.Board) []template.Values {
 		}
 		v := l.row(d, r.Channel)
 		v.Text["place"], v.Text["value"], v.Text["change"] = strconv.Itoa(r.Place), l.boardValue(b, r.Value), ""
+		v.If["new"], v.If["up"], v.If["down"] = false, false, false // told, not to be looked for outside of the row
 		switch {
 		case b.Before.IsZero():
 		case r.New:
@@ -651,9 +652,6 @@ func (l Look) boardRows(d *Data, b statistics.Board) []template.Values {
 			v.Text["change"], v.If["up"] = "▲"+strconv.Itoa(r.Change), true
 		case r.Change < 0:
 			v.Text["change"], v.If["down"] = "▼"+strconv.Itoa(-r.Change), true
-		}
-		for _, name := range []string{"new", "up", "down"} {
-			v.If[name] = v.If[name] // told to be false, not to be looked for outside
 		}
 		v.Charts["share"] = l.share(float64(r.Value.N), float64(most))
 		rows = append(rows, v)

@@ -1,7 +1,9 @@
 package charts
 
 import (
+	"fmt"
 	"math"
+	"strings"
 	"time"
 )
 
@@ -94,13 +96,13 @@ func (c Canvas) Bars(v Bars) string {
 
 // stripes takes slanted lines of the ground out of a bar: a lower bound.
 func (c Canvas) stripes(p *pen, x, y, w, h float64) {
-	d := ""
+	var d strings.Builder
 	for o := 5.0; o < w+h; o += 6 {
 		x1, y1 := x+min(o, w), y+max(o-w, 0)
 		x2, y2 := x+max(o-h, 0), y+min(o, h)
-		d += "M" + num(x1) + " " + num(y1) + "L" + num(x2) + " " + num(y2)
+		fmt.Fprintf(&d, "M%s %sL%s %s", num(x1), num(y1), num(x2), num(y2))
 	}
-	p.el("path", "d", d, "stroke", c.Theme.Ground, "stroke-width", "1.5", "fill", "none")
+	p.el("path", "d", d.String(), "stroke", c.Theme.Ground, "stroke-width", "1.5", "fill", "none")
 }
 
 // Share draws one bar, filled by a share of its length from 0 to 1.

@@ -111,17 +111,25 @@ func num(v float64) string {
 	return strconv.FormatFloat(v, 'f', -1, 64)
 }
 
-var escaper = strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;")
-
 // escape makes a text safe in an element or attribute; characters that XML does not have go.
 func escape(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if r == utf8.RuneError || r < 0x20 || r >= 0xFFFE && r <= 0xFFFF {
-			return -1
+	var out strings.Builder
+	for _, r := range s {
+		switch {
+		case r == utf8.RuneError, r < 0x20, r >= 0xFFFE && r <= 0xFFFF:
+		case r == '&':
+			out.WriteString("&amp;")
+		case r == '<':
+			out.WriteString("&lt;")
+		case r == '>':
+			out.WriteString("&gt;")
+		case r == '"':
+			out.WriteString("&quot;")
+		default:
+			out.WriteRune(r)
 		}
-		return r
-	}, s)
-	return escaper.Replace(s)
+	}
+	return out.String()
 }
 
 // el writes an element of attributes in pairs of name and value; empty values are left out.
