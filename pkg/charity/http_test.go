@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -64,10 +65,10 @@ func TestRequestsThatFail(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				mended := false
+				var mended atomic.Bool
 				good := answer(t, "answers/zevent.json")
 				w := open(t, 10*time.Second, sourcesAt(t, zeventSource), http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-					if mended {
+					if mended.Load() {
 						fmt.Fprint(rw, good)
 						return
 					}
@@ -100,7 +101,7 @@ func TestRequestsThatFail(t *testing.T) {
 							t.Errorf("answer of %d bytes, problem %q", a.Bytes, a.Problem)
 						}
 					}
-					mended = true
+					mended.Store(true)
 				})
 				w.run(80 * time.Minute)
 				if got := w.conditions(); got != "" {

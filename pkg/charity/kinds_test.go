@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -314,7 +315,8 @@ func TestOwnJSON(t *testing.T) {
 func TestWindow(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		newest := 3
+		var newest atomic.Int64
+		newest.Store(3)
 		source := strings.Replace(ownSource, "pagination: {by: none, all: true}", "schedule: '@every 10s'", 1)
 		w := open(t, 65*time.Second, sourcesAt(t, source), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path == "/totals" {
@@ -322,13 +324,14 @@ func TestWindow(t *testing.T) {
 				return
 			}
 			var rows []string
-			for i := newest; i > newest-3; i-- {
+			last := newest.Load()
+			for i := last; i > last-3; i-- {
 				rows = append(rows, fmt.Sprintf(`{"id":%d,"amount":100,"currency":"EUR","at":%d}`, i, begin.Add(time.Minute).UnixMilli()))
 			}
 			fmt.Fprint(w, "["+strings.Join(rows, ",")+"]")
 		}))
-		time.AfterFunc(62*time.Second, func() { newest = 5 })
-		time.AfterFunc(122*time.Second, func() { newest = 9 })
+		time.AfterFunc(62*time.Second, func() { newest.Store(5) })
+		time.AfterFunc(122*time.Second, func() { newest.Store(9) })
 		time.AfterFunc(128*time.Second, func() {
 			if c := w.conditions(); c != "source-incomplete own/donations" {
 				t.Errorf("conditions %s", c)
