@@ -5,11 +5,9 @@
 package render
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"image/png"
 	"io/fs"
 	"math"
 	"runtime"
@@ -78,7 +76,8 @@ type Renderer struct {
 	setter  *typesetter
 	engine  *engine
 
-	turns chan *instance // one for each worker; nil for an instance not started
+	turns    chan *instance // one for each worker; nil for an instance not started
+	encoders chan *encoder
 	done  chan struct{}  // closed by Close
 	once  sync.Once
 	err   error // of Close
@@ -103,10 +102,11 @@ func New(ctx context.Context, o Options) (*Renderer, error) {
 	}
 	r := &Renderer{
 		options: o, setter: newTypesetter(fonts), engine: e,
-		turns: make(chan *instance, o.Workers), done: make(chan struct{}),
+		turns: make(chan *instance, o.Workers), encoders: make(chan *encoder, o.Workers), done: make(chan struct{}),
 	}
 	for range o.Workers {
 		r.turns <- nil
+		r.encoders <- &encoder{}
 	}
 	return r, nil
 }
@@ -172,13 +172,9 @@ func (r *Renderer) draw(ctx context.Context, svg []byte, width int) ([]byte, err
 			return nil, fmt.Errorf("release a large picture: %w", err)
 		}
 	}
-	var out bytes.Buffer
-	out.Grow(len(img.Pix) / 16)
-	encoder := png.Encoder{CompressionLevel: png.BestSpeed}
-	if err := encoder.Encode(&out, img); err != nil {
-		return nil, fmt.Errorf("encode the PNG: %w", err)
-	}
-	return out.Bytes(), nil
+	e := <-r.encoders // there are as many as turns
+	defer func() { r.encoders <- e }()
+	return e.encode(img)
 }
 
 // Outline returns the SVG with each text replaced by the outlines that PNG draws, so that it looks
