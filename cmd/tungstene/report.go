@@ -165,12 +165,9 @@ func (c *reportMakeCmd) make(ctx context.Context, env app.Env, s store.Store, ca
 	}
 	bar := newBar(env.Stderr, c.JSON)
 	began := time.Now()
-	d, err := c.load(ctx, s, bar)
+	d, err := c.load(ctx, s, bar, c.avatars())
 	if err != nil {
 		return err
-	}
-	if c.Avatars {
-		d.Avatars = report.Avatars{Dir: c.cache()}.Load(ctx, d.Streamers)
 	}
 	read := time.Since(began)
 	res, err := report.Run(ctx, d, report.Config{
@@ -209,9 +206,17 @@ func (c *reportMakeCmd) tell(w io.Writer, res report.Result, read time.Duration)
 	return nil
 }
 
-func (c *reportMakeCmd) load(ctx context.Context, s store.Store, bar *bar) (*report.Data, error) {
+// avatars is what fetches the streamers' pictures; nil when they are not wanted.
+func (c *reportMakeCmd) avatars() *report.Avatars {
+	if !c.Avatars {
+		return nil
+	}
+	return &report.Avatars{Dir: c.cache()}
+}
+
+func (c *reportMakeCmd) load(ctx context.Context, s store.Store, bar *bar, avatars *report.Avatars) (*report.Data, error) {
 	o := report.Loading{
-		Store: s, Event: c.Event, Channels: c.Channel, Workers: 2 * runtime.NumCPU(), Cache: c.cache(),
+		Store: s, Event: c.Event, Channels: c.Channel, Workers: 2 * runtime.NumCPU(), Cache: c.cache(), Avatars: avatars,
 		Progress: func(done, all int) { bar.at("streamers read", done, all, 0) },
 	}
 	if c.Edition != "" {
@@ -257,14 +262,11 @@ func (c *reportMakeCmd) show(ctx context.Context, env app.Env, s store.Store, ca
 		return fmt.Errorf("show the pictures: %w; choose another address with --listen, 127.0.0.1:0 for any free one", err)
 	}
 	fmt.Fprintf(env.Stderr, "reading the event; the pictures are at http://%s until Ctrl-C\n", listener.Addr())
+	avatars := c.avatars() // those that it has are not fetched again
 	p := &report.Preview{
 		Files: files, Canvas: canvas, Logger: slog.Default(),
 		Load: func(ctx context.Context) (*report.Data, error) {
-			d, err := c.load(ctx, s, newBar(env.Stderr, true))
-			if err == nil && c.Avatars {
-				d.Avatars = report.Avatars{Dir: c.cache()}.Load(ctx, d.Streamers)
-			}
-			return d, err
+			return c.load(ctx, s, newBar(env.Stderr, true), avatars)
 		},
 	}
 	return p.Run(ctx, listener)

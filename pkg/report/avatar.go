@@ -35,14 +35,17 @@ const (
 	avatarGiveUp   = 6 // failures in a row after which no more are tried
 )
 
-// Avatars fetches the pictures of streamers and keeps them in a folder.
+// Avatars fetches the pictures of streamers and keeps them.
 type Avatars struct {
 	// Client fetches. Default: one that takes http and https, with proxies of the environment.
 	Client *http.Client
-	// Dir is where they are kept between runs. Default: nowhere.
+	// Dir is the folder where they are kept between runs. Default: in memory, for the next Load.
 	Dir string
 	// Logger. Default: slog.Default.
 	Logger *slog.Logger
+
+	mu     sync.Mutex
+	memory map[string][]byte // by address; without Dir
 }
 
 // errUnfit is wrapped by errors about what no avatar can be made of.
@@ -50,7 +53,7 @@ var errUnfit = errors.New("no picture")
 
 // Load returns the pictures by the streamers' ids. Those that can't be had are missing: pictures show
 // initials instead.
-func (a Avatars) Load(ctx context.Context, streamers []*Streamer) map[string][]byte {
+func (a *Avatars) Load(ctx context.Context, streamers []*Streamer) map[string][]byte {
 	logger := a.Logger
 	if logger == nil {
 		logger = slog.Default()
@@ -114,20 +117,31 @@ func (a Avatars) Load(ctx context.Context, streamers []*Streamer) map[string][]b
 	return out
 }
 
-func (a Avatars) path(address string) string {
+func (a *Avatars) path(address string) string {
 	sum := sha256.Sum256([]byte(address))
 	return filepath.Join(a.Dir, hex.EncodeToString(sum[:12])+".png")
 }
 
-func (a Avatars) kept(address string) ([]byte, error) {
+func (a *Avatars) kept(address string) ([]byte, error) {
 	if a.Dir == "" {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if picture, ok := a.memory[address]; ok {
+			return picture, nil
+		}
 		return nil, os.ErrNotExist
 	}
 	return os.ReadFile(a.path(address))
 }
 
-func (a Avatars) keep(address string, picture []byte) error {
+func (a *Avatars) keep(address string, picture []byte) error {
 	if a.Dir == "" {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		if a.memory == nil {
+			a.memory = map[string][]byte{}
+		}
+		a.memory[address] = picture
 		return nil
 	}
 	if err := os.MkdirAll(a.Dir, 0o755); err != nil { //nolint:gosec // public pictures

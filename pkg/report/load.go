@@ -39,6 +39,8 @@ type Loading struct {
 	Now time.Time
 	// Cache is a folder where what takes long to count is kept between runs. Default: nowhere.
 	Cache string
+	// Avatars fetches the streamers' pictures while the rest is being read; nil for none.
+	Avatars *Avatars
 	// Progress is told how many streamers of how many are read; nil for nobody.
 	Progress func(done, all int)
 }
@@ -69,6 +71,9 @@ func Load(ctx context.Context, o Loading) (*Data, error) {
 		Event: r.Event(), Range: r.Whole(), Boards: map[string]statistics.Board{},
 	}}
 	l.data.Over = !r.Event().End.IsZero() && !r.Through().IsZero() && !r.Through().Add(time.Minute).Before(r.Event().End)
+	ctx, cancel := context.WithCancel(ctx)
+	defer l.fetching.Wait() // even after an error
+	defer cancel()
 	for _, step := range []func(context.Context) error{
 		l.event, l.streamers, l.boards, l.facts, l.goals, l.audience, l.edition, l.wanted,
 	} {
@@ -76,6 +81,7 @@ func Load(ctx context.Context, o Loading) (*Data, error) {
 			return nil, err
 		}
 	}
+	l.fetching.Wait()
 	return l.data, nil
 }
 
@@ -83,6 +89,8 @@ type loader struct {
 	Loading
 	reader *statistics.Reader
 	data   *Data
+
+	fetching sync.WaitGroup // of avatars
 
 	mu    sync.Mutex // of what follows
 	board *goals.Board
@@ -124,6 +132,9 @@ func (l *loader) streamers(ctx context.Context) error {
 	}
 	for i := range summaries {
 		l.data.Streamers = append(l.data.Streamers, &Streamer{Summary: summaries[i]})
+	}
+	if l.Avatars != nil {
+		l.fetching.Go(func() { l.data.Avatars = l.Avatars.Load(ctx, l.data.Streamers) })
 	}
 	observed, err := l.observed(ctx)
 	if err != nil {

@@ -208,6 +208,12 @@ func TestTemplateSetsAreChecked(t *testing.T) {
 }
 
 func TestAvatars(t *testing.T) {
+	t.Run("folder", func(t *testing.T) { avatars(t, t.TempDir()) })
+	t.Run("memory", func(t *testing.T) { avatars(t, "") })
+}
+
+func avatars(t *testing.T, dir string) {
+	t.Helper()
 	typical := report.Sample(report.SampleTypical)
 	var face []byte
 	for _, a := range typical.Avatars {
@@ -234,7 +240,7 @@ func TestAvatars(t *testing.T) {
 		list = append(list, s)
 	}
 	list = append(list, &report.Streamer{Summary: statistics.Summary{Streamer: statistics.Streamer{Channel: "f", Picture: "file:///etc/hostname"}}})
-	a := report.Avatars{Client: host.Client(), Dir: t.TempDir()}
+	a := report.Avatars{Client: host.Client(), Dir: dir}
 	got := a.Load(t.Context(), list)
 	if len(got) != 1 || len(got["a"]) == 0 {
 		t.Fatalf("%d pictures, want that of a alone", len(got))

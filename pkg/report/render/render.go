@@ -78,9 +78,9 @@ type Renderer struct {
 
 	turns    chan *instance // one for each worker; nil for an instance not started
 	encoders chan *encoder
-	done  chan struct{}  // closed by Close
-	once  sync.Once
-	err   error // of Close
+	done     chan struct{} // closed by Close
+	once     sync.Once
+	err      error // of Close
 }
 
 // New loads the fonts and compiles the drawing module, once for all pictures: some seconds, or some
