@@ -55,16 +55,48 @@ func TestExportAndSQL(t *testing.T) {
 		}
 	}
 	for query, want := range map[string]string{
-		"DELETE FROM totals":        "readonly",
-		"SELECT doc_json(1)":        "no document",
-		"SELECT doc_json(x'00')":    "doc_json",
+		"DELETE FROM totals":     "readonly",
+		"SELECT doc_json(1)":     "no document",
+		"SELECT doc_json(x'00')": "doc_json",
 		"SELECT kind FROM there": "no such table",
 	} {
 		if _, stderr, code := command("sql", query); code != app.ExitFailed || !strings.Contains(stderr, want) {
 			t.Errorf("%s: %d, %s", query, code, stderr)
 		}
 	}
+	for query, want := range map[string]string{
+		"SELECT 1; SELECT 2": "2 statements in the query: one is answered at a time",
+		";-- nothing":        "0 statements in the query",
+	} {
+		if _, stderr, code := command("sql", query); code != app.ExitUsage || !strings.Contains(stderr, want) {
+			t.Errorf("%s: %d, %s", query, code, stderr)
+		}
+	}
 	if stdout, _, _ := command("sql", "--json", query); !strings.Contains(stdout, "400") {
 		t.Error("something was deleted")
+	}
+}
+
+func TestStatements(t *testing.T) {
+	t.Parallel()
+	for query, want := range map[string]int{
+		"":                             0,
+		" ;; \n":                       0,
+		"-- one":                       0,
+		"/* one; two":                  0,
+		"SELECT 1":                     1,
+		"SELECT 1;":                    1,
+		"SELECT 1; -- two; three":      1,
+		"SELECT 1 /* ; */; /* four */": 1,
+		"SELECT ';', \";\", `;`, [;]":  1,
+		"SELECT 'it''s; one'":          1,
+		"SELECT 'never closed; two":    1,
+		"SELECT 4-1/2; SELECT 2":       2,
+		"SELECT 1;SELECT ';';SELECT 3": 3,
+		"-- a comment\nSELECT 1; x":    2,
+	} {
+		if n := statements(query); n != want {
+			t.Errorf("%q: %d statements, should be %d", query, n, want)
+		}
 	}
 }

@@ -44,6 +44,9 @@ func (c *sqlCmd) Run(ctx context.Context, env app.Env) (err error) {
 	if strings.TrimSpace(query) == "" {
 		return app.Usage("the query is empty")
 	}
+	if n := statements(query); n != 1 {
+		return app.Usage("%s in the query: one is answered at a time", some(n, "statement", "statements"))
+	}
 	s, err := local.Open(filepath.Join(c.Data, "store.db"), local.Options{ReadOnly: true, CacheBytes: 256 << 20})
 	if err != nil {
 		return err
@@ -69,6 +72,53 @@ func (c *sqlCmd) Run(ctx context.Context, env app.Env) (err error) {
 		return fmt.Errorf("query: %w", err)
 	}
 	return nil
+}
+
+// statements is how many statements a text of SQL has: what stands between the semicolons outside of quotes
+// and comments, without what is blank.
+func statements(query string) (n int) {
+	blank := true
+	for i := 0; i < len(query); i++ {
+		rest := query[i:]
+		end := ""
+		switch c := query[i]; {
+		case c == ';':
+			blank = true
+			continue
+		case strings.ContainsRune(" \t\r\n\f", rune(c)):
+			continue
+		case strings.HasPrefix(rest, "--"):
+			end = "\n"
+		case strings.HasPrefix(rest, "/*"):
+			end = "*/"
+		}
+		if end != "" { // a comment
+			length := strings.Index(rest[2:], end)
+			if length < 0 {
+				return n
+			}
+			i += 2 + length + len(end) - 1
+			continue
+		}
+		if blank {
+			blank = false
+			n++
+		}
+		switch query[i] {
+		case '\'', '"', '`':
+			end = query[i : i+1] // one that is doubled ends and begins again
+		case '[':
+			end = "]"
+		default:
+			continue
+		}
+		length := strings.Index(rest[1:], end)
+		if length < 0 {
+			return n
+		}
+		i += 1 + length
+	}
+	return n
 }
 
 func printRows(w io.Writer, format string, columns []string, rows *sql.Rows) error {

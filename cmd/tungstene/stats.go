@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -32,7 +33,7 @@ type statsCmd struct {
 }
 
 func (statsCmd) Help() string {
-	return `Statistics of an event, straight from the store. "≥" is before numbers of which a part was not observed, "≈" before approximate ones, and what was not observed at all is unknown.
+	return `Statistics of an event, straight from the store. Of what was observed in part, "≥" is before sums, counts and peaks (there was at least that), "~" before averages and what may also be less; "≈" is before approximate numbers. What was not observed at all is unknown.
 
 Examples:
   tungstene stats --data ./data
@@ -76,15 +77,28 @@ func (c *statsIn) check() error {
 	return nil
 }
 
-func (c *statsIn) in(r *statistics.Reader) statistics.Range {
-	rg := r.Whole()
+// in is the part of the event that is asked for. It is wrong use to ask for none of it.
+func (c *statsIn) in(r *statistics.Reader) (statistics.Range, error) {
+	whole := r.Whole()
+	rg := whole
 	if !c.From.IsZero() {
 		rg.From = c.From.UTC()
 	}
 	if !c.To.IsZero() {
 		rg.To = c.To.UTC()
 	}
-	return rg
+	if rg == whole {
+		return rg, nil
+	}
+	if rg = rg.Within(whole); rg.Length() >= time.Minute {
+		return rg, nil
+	}
+	local := func(t time.Time) string { return t.In(r.Location()).Format(time.RFC3339) }
+	until := "is to " + local(whole.To)
+	if r.Event().End.IsZero() {
+		until = "is counted to " + local(whole.To)
+	}
+	return rg, app.Usage("--from and --to leave less than a minute of event %s, which is from %s and %s", r.Event().Slug, local(whole.From), until)
 }
 
 func printJSON(w io.Writer, v any) error {
@@ -109,35 +123,65 @@ func grouped(n int64) string {
 	return sign + text
 }
 
-// marked puts the marks of its coverage and error on a number.
-func marked(text, coverage string, relative float64) string {
+// What is before numbers of which a part was observed.
+const (
+	least = "≥ " // sums, counts and peaks: there was that much
+	about = "~ " // averages, and what may also be less
+)
+
+// marked puts the marks of its coverage and error on a number; mark is that of a partial one.
+func marked(mark, text, coverage string, relative float64) string {
 	switch {
 	case coverage != record.Complete && coverage != record.Partial:
 		return "unknown"
+	case relative > 0 && coverage == record.Partial:
+		return fmt.Sprintf("≈ %s (±%.1f %%, of a part)", text, relative*100)
 	case relative > 0:
-		text = fmt.Sprintf("≈ %s (±%.1f %%)", text, relative*100)
-	}
-	if coverage == record.Partial {
-		return "≥ " + text
+		return fmt.Sprintf("≈ %s (±%.1f %%)", text, relative*100)
+	case coverage == record.Partial:
+		return mark + text
 	}
 	return text
 }
 
-func countText(v statistics.Count) string { return marked(grouped(v.N), v.Coverage, v.Error) }
+func countText(v statistics.Count) string { return marked(least, grouped(v.N), v.Coverage, v.Error) }
 
-func measureText(v statistics.Measure, decimals int) string {
-	text := strconv.FormatFloat(v.N, 'f', decimals, 64)
-	if decimals == 0 {
-		text = grouped(int64(v.N + 0.5))
-	}
-	return marked(text, v.Coverage, v.Error)
+func sumText(v statistics.Measure) string {
+	return marked(least, groupedTo(v.N, 0), v.Coverage, v.Error)
+}
+
+func meanText(v statistics.Measure, decimals int) string {
+	return marked(about, groupedTo(v.N, decimals), v.Coverage, v.Error)
 }
 
 func centsText(v statistics.Count, currency string) string {
-	return marked(money.Format(v.N, currency, "en"), v.Coverage, v.Error)
+	return marked(least, money.Format(v.N, currency, "en"), v.Coverage, v.Error)
 }
 
-func minutesText(n int64) string { return fmt.Sprintf("%d h %02d", n/60, n%60) }
+// raisedText is of what was raised in a time: after a gap what was given in the gap is in it too.
+func raisedText(v statistics.Count, currency string) string {
+	return marked(about, money.Format(v.N, currency, "en"), v.Coverage, v.Error)
+}
+
+// groupedTo writes a number with commas and so many decimals.
+func groupedTo(v float64, decimals int) string {
+	text := strconv.FormatFloat(math.Abs(v), 'f', decimals, 64)
+	whole, part, _ := strings.Cut(text, ".")
+	n, err := strconv.ParseInt(whole, 10, 64)
+	if err != nil { // beyond what is counted
+		return strconv.FormatFloat(v, 'g', -1, 64)
+	}
+	text = grouped(n)
+	if part != "" {
+		text += "." + part
+	}
+	if v < 0 && strings.Trim(text, "0.") != "" {
+		text = "-" + text
+	}
+	return text
+}
+
+func minutesText(n int64) string { return fmt.Sprintf("%s h %02d", grouped(n/60), n%60) }
 
 // lengthText writes a length in whole minutes.
 func lengthText(d time.Duration) string { return minutesText(int64(d / time.Minute)) }
@@ -174,7 +218,11 @@ func (c *statsSummaryCmd) Run(ctx context.Context, env app.Env) error {
 				return fmt.Errorf("read the raids: %w", err)
 			}
 		}
-		s, err := r.Summary(ctx, who.Channel, c.in(r))
+		rg, err := c.in(r)
+		if err != nil {
+			return err
+		}
+		s, err := r.Summary(ctx, who.Channel, rg)
 		if err != nil {
 			return fmt.Errorf("summarize: %w", err)
 		}
@@ -200,13 +248,13 @@ func showSummary(w io.Writer, r *statistics.Reader, s *statistics.Summary) {
 		if s.Channel == record.AllChannels {
 			add("channels", s.Channels)
 		}
-		add("streamed", marked(minutesText(s.StreamMinutes.N), s.StreamMinutes.Coverage, 0))
-		add("watched, hours", measureText(statistics.Measure{N: s.WatchMinutes.N / 60, Coverage: s.WatchMinutes.Coverage}, 0))
-		add("viewers, average", measureText(s.AverageViewers, 0))
+		add("streamed", marked(least, minutesText(s.StreamMinutes.N), s.StreamMinutes.Coverage, 0))
+		add("watched, hours", sumText(statistics.Measure{N: s.WatchMinutes.N / 60, Coverage: s.WatchMinutes.Coverage}))
+		add("viewers, average", meanText(s.AverageViewers, 0))
 		add("viewers, peak", strings.TrimSpace(countText(s.PeakViewers)+"  "+when(r, s.PeakAt)))
 		add("messages", countText(s.Messages))
-		add("  a minute", measureText(s.MessagesPerMinute, 1))
-		add("  an hour that someone watched", measureText(s.MessagesPerViewerHour, 2))
+		add("  a minute", meanText(s.MessagesPerMinute, 1))
+		add("  an hour that someone watched", meanText(s.MessagesPerViewerHour, 2))
 		add("  of first-time chatters", countText(s.FirstMessages))
 		add("chatters", countText(s.Chatters))
 		add("emotes", countText(s.Emotes))
@@ -215,7 +263,7 @@ func showSummary(w io.Writer, r *statistics.Reader, s *statistics.Summary) {
 			if !s.TopEmotesExact {
 				coverage = record.Partial
 			}
-			add(fmt.Sprintf("  %d. %s", i+1, e.Name), marked(grouped(int64(e.Count)), coverage, 0))
+			add(fmt.Sprintf("  %d. %s", i+1, e.Name), marked(least, grouped(int64(e.Count)), coverage, 0))
 		}
 		add("subscriptions: new, renewed, given", countText(s.Subs)+", "+countText(s.Resubs)+", "+countText(s.Gifts))
 		add("bits", countText(s.Bits))
@@ -229,7 +277,7 @@ func showSummary(w io.Writer, r *statistics.Reader, s *statistics.Summary) {
 			if d.Corrected.N != d.Total.N {
 				add("  without corrections", centsText(d.Total, d.Currency))
 			}
-			add("  in this time", centsText(d.RaisedCorrected, d.Currency))
+			add("  in this time", raisedText(d.RaisedCorrected, d.Currency))
 			if d.Count.Known() {
 				add("  single ones, largest", countText(d.Count)+", "+centsText(d.Largest, d.Currency))
 			}
@@ -241,11 +289,17 @@ func showSummary(w io.Writer, r *statistics.Reader, s *statistics.Summary) {
 	fmt.Fprintln(w)
 	table(w, "STREAM\tUNTIL\tLENGTH\tCATEGORY\tTITLE", func(add func(...any)) {
 		for _, one := range s.Sessions {
-			until := when(r, one.Ended)
-			if one.Ended.IsZero() {
-				until = "running"
+			from, until := when(r, one.From), when(r, one.To)
+			if one.Started.Before(one.From) {
+				from += " (began " + when(r, one.Started) + ")"
 			}
-			add(when(r, one.Started), until, lengthText(one.Length()), one.Category, one.Title)
+			switch {
+			case one.Ended.IsZero():
+				until += " (no end is known)"
+			case one.Ended.After(one.To):
+				until += " (ended " + when(r, one.Ended) + ")"
+			}
+			add(from, until, lengthText(one.Length()), one.Category, one.Title)
 		}
 	})
 }
@@ -253,7 +307,7 @@ func showSummary(w io.Writer, r *statistics.Reader, s *statistics.Summary) {
 type statsCurveCmd struct {
 	statsIn
 	Channel string        `help:"Login, display name or Twitch id. Default: the event."`
-	Step    time.Duration `default:"1h"                                                 help:"Length of a step: 1m, or what divides an hour or is a multiple of one."`
+	Step    time.Duration `default:"1h"                                                 help:"Length of a step: 1m, or what divides an hour or is a multiple of one. Those longer than an hour follow from the event's start, days from midnight in its time zone."`
 }
 
 func (statsCurveCmd) Help() string {
@@ -269,7 +323,11 @@ func (c *statsCurveCmd) Run(ctx context.Context, env app.Env) error {
 		if err != nil {
 			return err //nolint:wrapcheck // it says all
 		}
-		curve, err := r.Curve(ctx, who.Channel, c.in(r), c.Step)
+		rg, err := c.in(r)
+		if err != nil {
+			return err
+		}
+		curve, err := r.Curve(ctx, who.Channel, rg, c.Step)
 		if errors.Is(err, statistics.ErrStep) {
 			return app.Usage("--step: %w", err)
 		}
@@ -279,10 +337,22 @@ func (c *statsCurveCmd) Run(ctx context.Context, env app.Env) error {
 		if c.JSON {
 			return printJSON(env.Stdout, curve)
 		}
+		if len(curve.Points) == 0 {
+			fmt.Fprintf(env.Stdout, "nothing is counted yet of %s to %s\n", when(r, rg.From), when(r, rg.To))
+			return nil
+		}
 		table(env.Stdout, "TIME\tMESSAGES\tVIEWERS\tPEAK\tRAISED\tTOTAL", func(add func(...any)) {
 			for _, p := range curve.Points {
-				add(when(r, p.Time), countText(p.Messages), measureText(p.Viewers, 0), countText(p.Peak),
-					centsText(p.RaisedCorrected, curve.Currency), centsText(p.Corrected, curve.Currency))
+				span := when(r, p.Time)
+				switch {
+				case p.To.IsZero():
+				case p.To.Sub(p.Time) < 24*time.Hour:
+					span += p.To.In(r.Location()).Format(" to 15:04")
+				default:
+					span += " to " + when(r, p.To)
+				}
+				add(span, countText(p.Messages), meanText(p.Viewers, 0), countText(p.Peak),
+					raisedText(p.RaisedCorrected, curve.Currency), centsText(p.Corrected, curve.Currency))
 			}
 		})
 		return nil
@@ -291,8 +361,8 @@ func (c *statsCurveCmd) Run(ctx context.Context, env app.Env) error {
 
 type statsLeaderboardCmd struct {
 	statsIn
-	By   string `default:"donations" help:"Number that it is by: donations, peak_viewers, average_viewers, watch_minutes, stream_minutes, messages, chatters, emotes, subs, bits, raid_in_viewers or first_messages."`
-	Top  int    `default:"20"        help:"Places that are shown; 0 for all."`
+	By   string `help:"Number that it is by: donations, peak_viewers, average_viewers, watch_minutes, stream_minutes, messages, chatters, emotes, subs, bits, raid_in_viewers or first_messages. Default: donations; messages where nothing was donated."`
+	Top  int    `default:"20" help:"Places that are shown; 0 for all."`
 	Race bool   `help:"Print the standings at the end of each hour."`
 }
 
@@ -309,7 +379,7 @@ func (c *statsLeaderboardCmd) Run(ctx context.Context, env app.Env) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	if !slices.Contains(statistics.Bys(), c.By) {
+	if c.By != "" && !slices.Contains(statistics.Bys(), c.By) {
 		return app.Usage("--by %q: use one of %s", c.By, strings.Join(statistics.Bys(), ", "))
 	}
 	ranged := !c.From.IsZero() || !c.To.IsZero()
@@ -320,22 +390,25 @@ func (c *statsLeaderboardCmd) Run(ctx context.Context, env app.Env) error {
 		return app.Usage("--race is of the whole event: it goes with neither --from nor --to")
 	}
 	return c.with(ctx, func(r *statistics.Reader, _ store.Store) error {
+		bys := []string{c.By}
+		if c.By == "" {
+			bys = []string{statistics.ByDonated, statistics.ByMessages}
+		}
 		if ranged {
-			summaries, err := r.Summaries(ctx, c.in(r))
+			b, err := c.between(ctx, r, bys)
 			if err != nil {
-				return fmt.Errorf("summarize: %w", err)
-			}
-			b, err := statistics.BoardOf(c.By, summaries)
-			if err != nil {
-				return err //nolint:wrapcheck // it was checked
+				return err
 			}
 			return c.show(env.Stdout, r, b)
 		}
-		races, err := r.Races(ctx, c.By)
+		races, err := r.Races(ctx, bys...)
 		if err != nil {
 			return fmt.Errorf("make the leaderboard: %w", err)
 		}
 		race := races[0]
+		if len(races) > 1 && len(race.Lanes) == 0 && len(races[1].Lanes) > 0 {
+			race = races[1]
+		}
 		if !c.Race {
 			return c.show(env.Stdout, r, race.Last())
 		}
@@ -344,6 +417,10 @@ func (c *statsLeaderboardCmd) Run(ctx context.Context, env app.Env) error {
 		}
 		if c.JSON {
 			return printJSON(env.Stdout, race)
+		}
+		if len(race.Lanes) == 0 {
+			fmt.Fprintln(env.Stdout, nobody(race.By))
+			return nil
 		}
 		table(env.Stdout, "STREAMER\tPLACE AFTER EACH HOUR", func(add func(...any)) {
 			for _, l := range race.Lanes {
@@ -356,6 +433,45 @@ func (c *statsLeaderboardCmd) Run(ctx context.Context, env app.Env) error {
 		})
 		return nil
 	})
+}
+
+// between is the leaderboard of a span: by the first of the numbers that somebody has.
+func (c *statsLeaderboardCmd) between(ctx context.Context, r *statistics.Reader, bys []string) (b statistics.Board, err error) {
+	rg, err := c.in(r)
+	if err != nil {
+		return b, err
+	}
+	summaries, err := r.Summaries(ctx, rg)
+	if err != nil {
+		return b, fmt.Errorf("summarize: %w", err)
+	}
+	whole, err := r.Summary(ctx, record.AllChannels, rg)
+	if err != nil {
+		return b, fmt.Errorf("summarize the event: %w", err)
+	}
+	summaries = append(summaries, whole) // what shares are of
+	for i, by := range bys {
+		next, err := statistics.BoardOf(by, summaries)
+		if err != nil {
+			return b, err //nolint:wrapcheck // it was checked
+		}
+		if i == 0 || len(b.Rows) == 0 && len(next.Rows) > 0 {
+			b = next
+		}
+	}
+	b.Range = rg
+	return b, nil
+}
+
+// nobody says that a leaderboard is empty.
+func nobody(by string) string {
+	switch by {
+	case statistics.ByDonated:
+		return "no donations are recorded; try --by messages"
+	case statistics.ByMessages:
+		return "no messages are recorded"
+	}
+	return "no " + strings.ReplaceAll(by, "_", " ") + " are recorded; try --by messages"
 }
 
 // placeText writes a place, and a point for none.
@@ -373,12 +489,21 @@ func (c *statsLeaderboardCmd) show(w io.Writer, r *statistics.Reader, b statisti
 	if c.JSON {
 		return printJSON(w, b)
 	}
+	if len(b.Rows) == 0 {
+		fmt.Fprintln(w, nobody(b.By))
+		return nil
+	}
 	fmt.Fprintf(w, "%s until %s\n\n", b.By, when(r, b.To))
-	table(w, "PLACE\tCHANGE\tSTREAMER\tVALUE\tSHARE", func(add func(...any)) {
+	table(w, "PLACE\tCHANGE\tSTREAMER\tVALUE\tOF THE EVENT", func(add func(...any)) {
 		for _, row := range b.Rows {
 			value, share, change := countText(row.Value), "", ""
-			if b.By == statistics.ByDonated {
+			switch b.By {
+			case statistics.ByDonated:
 				value = centsText(row.Value, b.Currency)
+			case statistics.ByAverage:
+				value = marked(about, grouped(row.Value.N), row.Value.Coverage, 0)
+			case statistics.ByWatchTime, statistics.ByStreamTime:
+				value = marked(least, minutesText(row.Value.N), row.Value.Coverage, 0)
 			}
 			if row.Share > 0 {
 				share = fmt.Sprintf("%.1f %%", row.Share*100)
@@ -410,24 +535,50 @@ func (c *statsRecordsCmd) Run(ctx context.Context, env app.Env) error {
 		if c.JSON {
 			return printJSON(env.Stdout, append([]statistics.Feat{}, feats...))
 		}
+		if len(feats) == 0 {
+			fmt.Fprintln(env.Stdout, "no records: nothing is recorded yet")
+			return nil
+		}
 		table(env.Stdout, "RECORD\tVALUE\tWHO\tWHEN\tFROM", func(add func(...any)) {
 			for _, f := range feats {
 				value := countText(f.Value) + " " + f.Unit
-				switch f.Unit {
-				case "cents":
+				switch {
+				case f.Name == statistics.MostRaised || f.Name == statistics.MostRaisedEvent:
+					value = raisedText(f.Value, f.Currency)
+				case f.Unit == "cents":
 					value = centsText(f.Value, f.Currency)
-				case "minutes":
-					value = marked(minutesText(f.Value.N), f.Value.Coverage, 0)
+				case f.Unit == "minutes":
+					value = marked(least, minutesText(f.Value.N), f.Value.Coverage, 0)
+				case f.Value.N == 1:
+					value = countText(f.Value) + " " + strings.TrimSuffix(f.Unit, "s")
 				}
-				from := ""
+				from, who := "", f.Streamer.Name
 				if f.Other != nil {
 					from = f.Other.Name
 				}
-				add(strings.ReplaceAll(f.Name, "_", " "), value, f.Streamer.Name, when(r, f.At), from)
+				if f.Ties > 0 {
+					who += fmt.Sprintf(" and %d more", f.Ties)
+				}
+				add(featText(f), value, who, when(r, f.At), from)
 			}
 		})
 		return nil
 	})
+}
+
+// featText is the name of a record in words: the amounts of its name with their currency.
+func featText(f statistics.Feat) string {
+	amount, first := strings.CutPrefix(f.Name, statistics.FirstTo)
+	amount, event := strings.CutSuffix(amount, "_event")
+	units, err := strconv.ParseInt(amount, 10, 64)
+	if !first || err != nil {
+		return strings.ReplaceAll(f.Name, "_", " ")
+	}
+	text := "first to " + grouped(units) + " " + f.Currency
+	if event {
+		text += ", event"
+	}
+	return text
 }
 
 type statsCategoriesCmd struct {
@@ -448,12 +599,20 @@ func (c *statsCategoriesCmd) Run(ctx context.Context, env app.Env) error {
 		if err != nil {
 			return err //nolint:wrapcheck // it says all
 		}
-		categories, err := r.Categories(ctx, who.Channel, c.in(r))
+		rg, err := c.in(r)
+		if err != nil {
+			return err
+		}
+		categories, err := r.Categories(ctx, who.Channel, rg)
 		if err != nil {
 			return fmt.Errorf("put the categories together: %w", err)
 		}
 		if c.JSON {
-			return printJSON(env.Stdout, categories)
+			return printJSON(env.Stdout, append([]statistics.Category{}, categories...))
+		}
+		if len(categories) == 0 {
+			fmt.Fprintln(env.Stdout, "no streams are recorded")
+			return nil
 		}
 		table(env.Stdout, "CATEGORY\tCHANNELS\tSTREAMED\tWATCHED, HOURS\tMESSAGES\tPEAK", func(add func(...any)) {
 			for _, one := range categories {
@@ -462,7 +621,7 @@ func (c *statsCategoriesCmd) Run(ctx context.Context, env app.Env) error {
 					name = "(none)"
 				}
 				add(name, one.Channels, lengthText(one.Time),
-					measureText(statistics.Measure{N: one.WatchMinutes.N / 60, Coverage: one.WatchMinutes.Coverage}, 0),
+					sumText(statistics.Measure{N: one.WatchMinutes.N / 60, Coverage: one.WatchMinutes.Coverage}),
 					countText(one.Messages), countText(one.Peak))
 			}
 		})
@@ -492,7 +651,11 @@ func (c *statsBurstsCmd) Run(ctx context.Context, env app.Env) error {
 		if err != nil {
 			return err //nolint:wrapcheck // it says all
 		}
-		curve, err := r.Curve(ctx, who.Channel, c.in(r), time.Minute)
+		rg, err := c.in(r)
+		if err != nil {
+			return err
+		}
+		curve, err := r.Curve(ctx, who.Channel, rg, time.Minute)
 		if err != nil {
 			return fmt.Errorf("make the curve: %w", err)
 		}
@@ -501,7 +664,11 @@ func (c *statsBurstsCmd) Run(ctx context.Context, env app.Env) error {
 			return fmt.Errorf("look for bursts: %w", err)
 		}
 		if c.JSON {
-			return printJSON(env.Stdout, bursts)
+			return printJSON(env.Stdout, append([]statistics.Burst{}, bursts...))
+		}
+		if len(bursts) == 0 {
+			fmt.Fprintln(env.Stdout, "no bursts: neither chat nor donations stood out of their own level")
+			return nil
 		}
 		table(env.Stdout, "WHEN\tMINUTES\tOF\tPEAK A MINUTE\tBEFORE\tWHAT HAPPENED", func(add func(...any)) {
 			for _, b := range bursts {
@@ -536,7 +703,7 @@ func momentText(m statistics.Moment, currency string) string {
 
 type statsOverlapCmd struct {
 	statsIn
-	Channel string `help:"Only pairs with this channel: login, display name or Twitch id."`
+	Channel string `help:"Only the audience of this channel, and what it shares with others: login, display name or Twitch id."`
 	Top     int    `default:"20"                                                           help:"How many pairs are shown; 0 for all."`
 }
 
@@ -560,12 +727,16 @@ func (c *statsOverlapCmd) Run(ctx context.Context, env app.Env) error {
 		if err != nil {
 			return err //nolint:wrapcheck // it says all
 		}
-		a, err := r.Audience(ctx, c.in(r))
+		rg, err := c.in(r)
+		if err != nil {
+			return err
+		}
+		a, err := r.Audience(ctx, rg)
 		if err != nil {
 			return err //nolint:wrapcheck // it says all
 		}
 		if who.Channel != record.AllChannels {
-			a.Overlaps = slices.DeleteFunc(a.Overlaps, func(o statistics.Overlap) bool { return o.A != who.Channel && o.B != who.Channel })
+			return c.one(env.Stdout, r, &a, who)
 		}
 		if c.Top > 0 {
 			a.Overlaps = a.Overlaps[:min(c.Top, len(a.Overlaps))]
@@ -573,8 +744,85 @@ func (c *statsOverlapCmd) Run(ctx context.Context, env app.Env) error {
 		if c.JSON {
 			return printJSON(env.Stdout, a)
 		}
+		if a.Messages.N == 0 {
+			fmt.Fprintf(env.Stdout, "no messages are recorded of %s to %s\n", when(r, a.From), when(r, a.To))
+			return nil
+		}
 		showAudience(env.Stdout, r, &a)
 		return nil
+	})
+}
+
+// channelAudience is the audience of one channel and what it shares with others.
+type channelAudience struct {
+	Event string `json:"event"`
+	statistics.Range
+	statistics.ChannelAudience
+	Overlaps []statistics.Overlap `json:"overlaps"`
+}
+
+// one shows the audience of one channel.
+func (c *statsOverlapCmd) one(w io.Writer, r *statistics.Reader, a *statistics.Audience, who statistics.Streamer) error {
+	// A channel without a message is not among those of an Audience.
+	own := channelAudience{Event: a.Event, Range: a.Range, ChannelAudience: statistics.ChannelAudience{
+		Streamer: who, Chatters: statistics.Count{Coverage: record.Unknown}, Messages: statistics.Count{Coverage: record.Unknown},
+		Spread: []statistics.Bucket{},
+	}, Overlaps: []statistics.Overlap{}}
+	names := map[string]string{}
+	for _, one := range a.Channels {
+		names[one.Channel] = one.Name
+		if one.Channel == who.Channel {
+			own.ChannelAudience = one
+		}
+	}
+	for _, o := range a.Overlaps {
+		if o.A == who.Channel || o.B == who.Channel {
+			own.Overlaps = append(own.Overlaps, o)
+		}
+	}
+	if c.Top > 0 {
+		own.Overlaps = own.Overlaps[:min(c.Top, len(own.Overlaps))]
+	}
+	if c.JSON {
+		return printJSON(w, own)
+	}
+	if own.Messages.N == 0 {
+		fmt.Fprintf(w, "no messages on %s are recorded of %s to %s\n", who.Name, when(r, a.From), when(r, a.To))
+		return nil
+	}
+	fmt.Fprintf(w, "%s: %s chatters, %s messages, %s to %s\n", who.Name, countText(own.Chatters), countText(own.Messages), when(r, a.From), when(r, a.To))
+	fmt.Fprintf(w, "%s wrote in no other channel, %s wrote here first\n\n",
+		marked(about, grouped(own.Only), own.Messages.Coverage, 0), marked(about, grouped(own.Newcomers), own.Messages.Coverage, 0))
+	showSpread(w, own.Spread)
+	if len(own.Overlaps) == 0 {
+		return nil
+	}
+	fmt.Fprintln(w)
+	table(w, "WITH\tSHARED\tOF THIS CHANNEL\tOF THE OTHER", func(add func(...any)) {
+		for _, o := range own.Overlaps {
+			other, here, there := o.B, o.OfA, o.OfB
+			if o.B == who.Channel {
+				other, here, there = o.A, o.OfB, o.OfA
+			}
+			add(names[other], grouped(o.Shared), fmt.Sprintf("%.1f %%", here*100), fmt.Sprintf("%.1f %%", there*100))
+		}
+	})
+	return nil
+}
+
+// showSpread shows how many chatters wrote how much.
+func showSpread(w io.Writer, spread []statistics.Bucket) {
+	table(w, "WROTE\tCHATTERS\tMESSAGES", func(add func(...any)) {
+		for _, b := range spread {
+			span := grouped(b.Min) + " to " + grouped(b.Max)
+			switch b.Max {
+			case 0:
+				span = grouped(b.Min) + " or more"
+			case b.Min:
+				span = grouped(b.Min)
+			}
+			add(span, grouped(b.Chatters), grouped(b.Messages))
+		}
 	})
 }
 
@@ -584,22 +832,12 @@ func showAudience(w io.Writer, r *statistics.Reader, a *statistics.Audience) {
 		names[c.Channel] = c.Name
 	}
 	fmt.Fprintf(w, "%s chatters, %s messages, %s to %s\n\n", countText(a.Chatters), countText(a.Messages), when(r, a.From), when(r, a.To))
-	table(w, "WROTE\tCHATTERS\tMESSAGES", func(add func(...any)) {
-		for _, b := range a.Spread {
-			span := fmt.Sprintf("%d to %d", b.Min, b.Max)
-			switch b.Max {
-			case 0:
-				span = fmt.Sprintf("%d or more", b.Min)
-			case b.Min:
-				span = strconv.FormatInt(b.Min, 10)
-			}
-			add(span, grouped(b.Chatters), grouped(b.Messages))
-		}
-	})
+	showSpread(w, a.Spread)
 	fmt.Fprintln(w)
 	table(w, "DAY\tCHATTERS\tNEW\tRETURNING", func(add func(...any)) {
 		for _, d := range a.Days {
-			add(d.Time.In(r.Location()).Format("Mon 2 Jan"), countText(d.Chatters), countText(d.Newcomers), countText(d.Returning))
+			add(d.Time.In(r.Location()).Format("Mon 2 Jan"), countText(d.Chatters),
+				marked(about, grouped(d.Newcomers.N), d.Newcomers.Coverage, 0), countText(d.Returning)) // who wrote in a gap is new
 		}
 	})
 	fmt.Fprintln(w)
@@ -655,8 +893,8 @@ func (c *statsCompareCmd) Run(ctx context.Context, env app.Env) error {
 		}
 		table(env.Stdout, "AFTER\tVIEWERS\tTHERE\t\tMESSAGES\tTHERE\t\tTOTAL\tTHERE\t", func(add func(...any)) {
 			for _, p := range res.Points {
-				add(lengthText(p.After), measureText(p.Viewers.Here, 0), measureText(p.Viewers.There, 0), times(p.Viewers.Ratio),
-					measureText(p.Messages.Here, 0), measureText(p.Messages.There, 0), times(p.Messages.Ratio),
+				add(lengthText(p.After), meanText(p.Viewers.Here, 0), meanText(p.Viewers.There, 0), times(p.Viewers.Ratio),
+					sumText(p.Messages.Here), sumText(p.Messages.There), times(p.Messages.Ratio),
 					amount(p.Total.Here, res.Here.Currency), amount(p.Total.There, res.There.Currency), times(p.Total.Ratio))
 			}
 		})
@@ -675,6 +913,9 @@ func (c *statsCompareCmd) edition(ctx context.Context, s store.Store) (statistic
 		return curve, errors.Join(err, f.Close())
 	}
 	r, err := statistics.Open(ctx, s, c.With)
+	if errors.Is(err, statistics.ErrUnknown) {
+		return statistics.Curve{}, app.Usage("--with %s: there is neither such a file of minutes (its name ends in .csv) nor such an event", c.With)
+	}
 	if err != nil {
 		return statistics.Curve{}, err //nolint:wrapcheck // it says all
 	}

@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tungstene/tungstene/pkg/record"
@@ -310,7 +311,7 @@ func (w *world) goalDocs() []record.Goal {
 	}
 	for _, share := range []float64{0.0625, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1, 1.25} {
 		add(record.AllChannels, goal{
-			category: record.GoalGlobal, name: fmt.Sprintf("Tous ensemble : palier %g %%", share*100),
+			category: record.GoalGlobal, name: "Tous ensemble : palier " + strings.ReplaceAll(fmt.Sprint(share*100), ".", ",") + " %",
 			cents: round(float64(w.cfg.Cents) * share), reached: -1,
 		})
 	}

@@ -49,7 +49,8 @@ type Rank struct {
 	Place int `json:"place"`
 	Streamer
 	Value Count `json:"value"`
-	// Share is of the sum of all; 0 where sums say nothing (peaks, averages, chatters).
+	// Share is of the event's number, or of the sum of all rows where that is not known or is less; 0 where
+	// sums say nothing (peaks, averages, chatters).
 	Share float64 `json:"share,omitempty"`
 	// Change is by how many places it has gone up (positive) or down since Board.Before; New says that
 	// it had no place then.
@@ -66,6 +67,8 @@ type Race struct {
 	// Times are the ends of the hours.
 	Times []time.Time `json:"times"`
 	Lanes []Lane      `json:"lanes"`
+	// Event are the event's own numbers by Times: what shares are of.
+	Event []Count `json:"event,omitempty"`
 }
 
 // Lane is one streamer's way through a Race; lanes are in the order of the last standing.
@@ -136,26 +139,32 @@ func (s *Summary) Number(by string) Count {
 }
 
 // BoardOf is a leaderboard of summaries of streamers over one range. Who has none of the number, or of
-// whom it is not known, has no place. The order of the summaries changes nothing.
+// whom it is not known, has no place. The event's own summary may be among them: shares are then of its
+// number. The order of the summaries changes nothing.
 func BoardOf(by string, summaries []Summary) (Board, error) {
 	if err := checkBys([]string{by}); err != nil {
 		return Board{}, err
 	}
-	b := Board{By: by}
+	b, whole := Board{By: by}, Count{}
 	for i := range summaries {
 		s := &summaries[i]
 		b.Range = s.Range
+		if s.Channel == record.AllChannels {
+			whole = s.Number(by)
+			continue
+		}
 		if d, ok := s.MainDonations(); ok && by == ByDonated {
 			b.Currency = d.Currency
 		}
 		b.Rows = append(b.Rows, Rank{Streamer: s.Streamer, Value: s.Number(by)})
 	}
-	b.Rows = placed(by, b.Rows)
+	b.Rows = placed(by, b.Rows, whole)
 	return b, nil
 }
 
-// placed sorts rows, gives them places and shares, and leaves those out that have none.
-func placed(by string, rows []Rank) []Rank {
+// placed sorts rows, gives them places and shares, and leaves those out that have none. whole is the event's
+// number.
+func placed(by string, rows []Rank, whole Count) []Rank {
 	rows = slices.DeleteFunc(rows, func(r Rank) bool { return !r.Value.Known() || r.Value.N <= 0 })
 	slices.SortFunc(rows, func(a, b Rank) int {
 		return cmp.Or(cmp.Compare(b.Value.N, a.Value.N), cmp.Compare(a.Channel, b.Channel))
@@ -167,6 +176,9 @@ func placed(by string, rows []Rank) []Rank {
 		if i > 0 && rows[i].Value.N == rows[i-1].Value.N {
 			rows[i].Place = rows[i-1].Place
 		}
+	}
+	if whole.Known() {
+		sum = max(sum, float64(whole.N))
 	}
 	for i := range rows {
 		if additive(by) {
@@ -217,7 +229,11 @@ func (r *Race) at(i int) Board {
 	for _, l := range r.Lanes {
 		b.Rows = append(b.Rows, Rank{Streamer: l.Streamer, Value: l.Values[i]})
 	}
-	b.Rows = placed(r.By, b.Rows)
+	var whole Count
+	if i < len(r.Event) {
+		whole = r.Event[i]
+	}
+	b.Rows = placed(r.By, b.Rows, whole)
 	return b
 }
 
@@ -264,6 +280,9 @@ func (r *Reader) Races(ctx context.Context, bys ...string) ([]Race, error) {
 		for channel, t := range runs {
 			s := t.summary(hours[hour], known, want)
 			for i, by := range bys {
+				if channel == record.AllChannels && !additive(by) {
+					continue
+				}
 				if values[i][channel] == nil {
 					values[i][channel] = slices.Repeat([]Count{{Coverage: record.Unknown}}, len(hours))
 				}
@@ -280,11 +299,10 @@ func (r *Reader) Races(ctx context.Context, bys ...string) ([]Race, error) {
 			for source, pieces := range knownOf(&r.event, []record.Statistics{*d}) {
 				known[source] = append(known[source], pieces...)
 			}
-			return nil
 		}
 		t := runs[d.Channel]
 		if t == nil {
-			t = &run{event: &r.event, fold: rollup.NewFold(r.event.Start, d.Channel), fund: funds[d.Channel]}
+			t = &run{event: &r.event, fold: rollup.NewFold(r.event.Start, d.Channel), fund: funds[d.Channel], channels: r.channels(d.Channel)}
 			runs[d.Channel] = t
 		}
 		return t.add(d)
@@ -296,18 +314,21 @@ func (r *Reader) Races(ctx context.Context, bys ...string) ([]Race, error) {
 		snapshot()
 	}
 	for i := range races {
+		races[i].Event = values[i][record.AllChannels]
+		delete(values[i], record.AllChannels)
 		races[i].lanes(names, values[i])
 	}
 	return races, nil
 }
 
-// run is what a channel has done so far.
+// run is what a channel, or the event, has done so far.
 type run struct {
-	event *record.Event
-	fold  *rollup.Fold
-	fund  *FundOf
-	docs  []record.Statistics // without sketches and donations: what viewers are judged by
-	money record.Donations
+	event    *record.Event
+	channels int // that are expected
+	fold     *rollup.Fold
+	fund     *FundOf
+	docs     []record.Statistics // without sketches and donations: what viewers are judged by
+	money    record.Donations
 }
 
 func (t *run) add(d *record.Statistics) error {
@@ -328,6 +349,9 @@ func (t *run) add(d *record.Statistics) error {
 			t.money.Samples += said.Samples
 			t.money.Total, t.money.TotalAt = said.Total, said.TotalAt
 		}
+		if !said.SumAt.IsZero() {
+			t.money.Sum, t.money.SumAt = said.Sum, said.SumAt
+		}
 	}
 	return nil
 }
@@ -337,7 +361,7 @@ func (t *run) summary(hour Range, known map[string][]Known, want parts) Summary 
 	d := t.fold.Statistics()
 	clip := Range{t.event.Start, hour.To}
 	var s Summary
-	expected := clip.Length().Seconds()
+	expected := clip.Length().Seconds() * float64(t.channels)
 	s.numbers(&d, chatCoverage(&d, expected), viewersCoverage(t.event, t.docs, expected))
 	if want&withSketch == 0 {
 		s.Chatters = Count{Coverage: record.Unknown}

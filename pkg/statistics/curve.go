@@ -9,13 +9,15 @@ import (
 	"github.com/tungstene/tungstene/pkg/record"
 )
 
-// Curve is what happened step by step. It has one point for each step of its range, also of those in
-// which nothing was observed.
+// Curve is what happened step by step. It has one point for each step of its range that is counted (until
+// the last closed minute), also of those in which nothing was observed.
 type Curve struct {
 	Event string `json:"event"`
 	Streamer
 	Range
-	// Step is a minute, or a divisor or a multiple of an hour; the first and the last may be shorter.
+	// Step is a minute, or a divisor or a multiple of an hour. Up to an hour steps are those of the clock,
+	// longer ones follow each other from the event's start, and multiples of a day begin at midnight in its
+	// time zone. The first and the last may be shorter, and days where the clocks change are.
 	Step time.Duration `json:"step"`
 	// Source and Currency are those of the totals. Singles is the source of the single donations, in the
 	// same currency: another one where that of the totals does not tell them.
@@ -28,8 +30,9 @@ type Curve struct {
 // Point is one step of a Curve. Offline is not unsampled: a channel that was sampled offline has 0
 // viewers and is complete.
 type Point struct {
-	// Time is when the step starts.
+	// Time is when the step starts, To its end where that is not Step later.
 	Time     time.Time `json:"time"`
+	To       time.Time `json:"to,omitzero"`
 	Messages Count     `json:"messages"`
 	Emotes   Count     `json:"emotes"`
 	// Viewers is the average over the step's minutes with a live sample, Peak the highest number.
@@ -56,12 +59,8 @@ var ErrStep = errors.New("invalid step")
 // m.Raids are not needed). The totals are those of the main fund. It fails for a step that is no
 // minute, no divisor and no multiple of an hour.
 func CurveOf(m Material, step time.Duration) (Curve, error) {
-	if step < time.Minute || step%time.Minute != 0 || time.Hour%step != 0 && step%time.Hour != 0 {
-		return Curve{}, fmt.Errorf("%w %s: use a minute, or a divisor or a multiple of an hour", ErrStep, step)
-	}
-	r := Aligned(&m.Event, m.Range)
-	if m.Event.End.IsZero() && !m.Through.IsZero() {
-		r.To = earlier(r.To, m.Through.Add(time.Minute))
+	if err := checkStep(step); err != nil {
+		return Curve{}, err
 	}
 	c := Curve{Event: m.Event.Slug, Streamer: m.Streamer, Range: m.Range, Step: step}
 	docs := slices.DeleteFunc(slices.Clone(m.Documents), func(d record.Statistics) bool {
@@ -83,17 +82,77 @@ func CurveOf(m Material, step time.Duration) (Curve, error) {
 	if main != nil {
 		money.last = main.Before
 	}
-	for at := r.From; at.Before(r.To); {
-		next := earlier(at.Truncate(step).Add(step), r.To)
+	for _, r := range stepsOf(&m.Event, m.Range, m.Through, step) {
 		n := 0
-		for n < len(docs) && docs[n].Time.Before(next) {
+		for n < len(docs) && docs[n].Time.Before(r.To) {
 			n++
 		}
-		clip := counted(&m.Event, Range{at, next}, m.Through)
-		c.Points = append(c.Points, pointOf(&m, at, docs[:n], clip, &money))
-		docs, at = docs[n:], next
+		p := pointOf(&m, r.From, docs[:n], counted(&m.Event, r, m.Through), &money)
+		if r.Length() != step {
+			p.To = r.To
+		}
+		c.Points, docs = append(c.Points, p), docs[n:]
 	}
 	return c, nil
+}
+
+const day = 24 * time.Hour
+
+func checkStep(step time.Duration) error {
+	if step < time.Minute || step%time.Minute != 0 || time.Hour%step != 0 && step%time.Hour != 0 {
+		return fmt.Errorf("%w %s: use a minute, or a divisor or a multiple of an hour", ErrStep, step)
+	}
+	return nil
+}
+
+// stepsOf cuts what is counted of a range into the steps of a curve.
+func stepsOf(e *record.Event, r Range, through time.Time, step time.Duration) []Range {
+	r = Aligned(e, r)
+	if through.IsZero() {
+		return nil
+	}
+	r.To = earlier(r.To, through.Add(time.Minute))
+	if r.Empty() {
+		return nil
+	}
+	out := make([]Range, 0, r.Length()/step+1)
+	for next := nextStep(e, r.From, step); r.From.Before(r.To); {
+		at := earlier(next(), r.To)
+		out = append(out, Range{r.From, at})
+		r.From = at
+	}
+	return out
+}
+
+// nextStep gives the edges between steps that are after a moment, one after the other.
+func nextStep(e *record.Event, after time.Time, step time.Duration) func() time.Time {
+	if step%day == 0 {
+		loc, days := location(e), int(step/day)
+		y, m, d := e.Start.In(loc).Date()
+		midnight := func() time.Time { return time.Date(y, m, d, 0, 0, 0, 0, loc).UTC() }
+		for midnight().After(after) { // before the event
+			d -= days
+		}
+		return func() time.Time {
+			d += days
+			for !midnight().After(after) {
+				d += days
+			}
+			return midnight()
+		}
+	}
+	edge := after.Truncate(step)
+	if step > time.Hour {
+		start := record.Minute(e.Start)
+		edge = start.Add(after.Sub(start).Truncate(step))
+	}
+	for edge.After(after) { // before the event
+		edge = edge.Add(-step)
+	}
+	return func() time.Time {
+		edge = edge.Add(step)
+		return edge
+	}
 }
 
 func pointOf(m *Material, at time.Time, docs []record.Statistics, clip Range, money *purse) Point {

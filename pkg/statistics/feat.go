@@ -26,6 +26,8 @@ type Feat struct {
 	// At is when; of something that lasts its start, and To its end.
 	At time.Time `json:"at"`
 	To time.Time `json:"to,omitzero"`
+	// Ties is how many other streamers have as long a LongestStream, in whole minutes.
+	Ties int `json:"ties,omitempty"`
 	// Other is who a raid came from; nil for one from outside. Currency is that of cents, and of the
 	// amount of a First.
 	Other    *Streamer `json:"other,omitempty"`
@@ -319,7 +321,17 @@ func (t *track) stream(ctx context.Context) error {
 			best = s
 		}
 	}
-	t.add(LongestStream, best.Channel, "minutes", count(int64(best.Length()/time.Minute), t.viewers()), best.From, best.To)
+	minutes := best.Length() / time.Minute
+	ties := map[string]bool{}
+	for _, s := range sessions {
+		ties[s.Channel] = ties[s.Channel] || s.Channel != best.Channel && s.Length()/time.Minute == minutes
+	}
+	f := t.add(LongestStream, best.Channel, "minutes", count(int64(minutes), t.viewers()), best.From, best.To)
+	for _, tie := range ties {
+		if f != nil && tie {
+			f.Ties++
+		}
+	}
 	return nil
 }
 

@@ -14,8 +14,8 @@ func (r *Reader) Minutes(ctx context.Context, channel string, rg Range) ([]recor
 	return r.read(ctx, nil, store.Minutes, channel, Aligned(&r.event, rg), 0)
 }
 
-// material fetches what curves and the like are made of: minute documents, or where all edges are hours'
-// those of hours.
+// material fetches what curves are made of: minute documents, or where all edges between steps are those of
+// clock hours the documents of hours.
 func (r *Reader) material(ctx context.Context, channel string, rg Range, step time.Duration) (Material, error) {
 	m := Material{Event: r.event, Range: rg, Through: r.through, Channels: r.channels(channel)}
 	var err error
@@ -23,7 +23,7 @@ func (r *Reader) material(ctx context.Context, channel string, rg Range, step ti
 		return m, err
 	}
 	aligned := Aligned(&r.event, rg)
-	if step%time.Hour == 0 {
+	if r.hourly(rg, step) {
 		m.Documents, err = r.inHours(ctx, channel, aligned, 0)
 	} else {
 		m.Documents, err = r.read(ctx, nil, store.Minutes, channel, aligned, 0)
@@ -49,6 +49,21 @@ func (r *Reader) material(ctx context.Context, channel string, rg Range, step ti
 	return m, nil
 }
 
+// hourly reports whether all steps of a curve meet where clock hours do: not those of an event that starts
+// within one, and not days of some time zones.
+func (r *Reader) hourly(rg Range, step time.Duration) bool {
+	if step%time.Hour != 0 {
+		return false
+	}
+	steps := stepsOf(&r.event, rg, r.through, step)
+	for i := 1; i < len(steps); i++ {
+		if !steps[i].From.Equal(steps[i].From.Truncate(time.Hour)) {
+			return false
+		}
+	}
+	return true
+}
+
 // knownMinutes is when single donations are known of in all of the event.
 func (r *Reader) knownMinutes(ctx context.Context) (map[string][]Known, error) {
 	return r.known.get(func() (map[string][]Known, error) {
@@ -70,6 +85,9 @@ func (r *Reader) inHours(ctx context.Context, channel string, rg Range, want par
 
 // Curve is what happened on a channel, or in the event, step by step.
 func (r *Reader) Curve(ctx context.Context, channel string, rg Range, step time.Duration) (Curve, error) {
+	if err := checkStep(step); err != nil {
+		return Curve{}, err
+	}
 	m, err := r.material(ctx, channel, rg, step)
 	if err != nil {
 		return Curve{}, err

@@ -194,7 +194,7 @@ func parquetText(f parquet.Field, v parquet.Value) string {
 	case v.Kind() == parquet.Int64:
 		return strconv.FormatInt(v.Int64(), 10)
 	case v.Kind() == parquet.Double:
-		return strconv.FormatFloat(v.Double(), 'g', -1, 64)
+		return strconv.FormatFloat(v.Double(), 'f', -1, 64)
 	case v.Kind() == parquet.Boolean:
 		return strconv.FormatBool(v.Boolean())
 	default:

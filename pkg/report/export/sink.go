@@ -63,7 +63,7 @@ func (s *csvSink) write(row []value) error {
 		case typeInteger:
 			s.cells[i] = strconv.FormatInt(v.i, 10)
 		case typeNumber:
-			s.cells[i] = strconv.FormatFloat(v.f, 'g', -1, 64)
+			s.cells[i] = strconv.FormatFloat(v.f, 'f', -1, 64)
 		case typeBoolean:
 			s.cells[i] = strconv.FormatBool(v.i == 1)
 		case typeTime:
