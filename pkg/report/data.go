@@ -1,6 +1,8 @@
 package report
 
 import (
+	"time"
+
 	"github.com/tungstene/tungstene/pkg/charity/goals"
 	"github.com/tungstene/tungstene/pkg/record"
 	"github.com/tungstene/tungstene/pkg/statistics"
@@ -12,6 +14,8 @@ type Data struct {
 	// Range is the whole event. Over says that all of it is counted.
 	Range statistics.Range
 	Over  bool
+	// Until is when what is counted ends, while the event goes on; zero for its end.
+	Until time.Time
 	// Summary is the event's, Minutes and Hours its curves.
 	Summary statistics.Summary
 	Minutes statistics.Curve

@@ -71,6 +71,12 @@ func Load(ctx context.Context, o Loading) (*Data, error) {
 		Event: r.Event(), Range: r.Whole(), Boards: map[string]statistics.Board{},
 	}}
 	l.data.Over = !r.Event().End.IsZero() && !r.Through().IsZero() && !r.Through().Add(time.Minute).Before(r.Event().End)
+	if !l.data.Over {
+		l.data.Until = l.data.Range.From
+		if through := r.Through(); through.After(l.data.Until) {
+			l.data.Until = through.Add(time.Minute)
+		}
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer l.fetching.Wait() // even after an error
 	defer cancel()
@@ -167,7 +173,11 @@ func (l *loader) streamer(ctx context.Context, s *Streamer) error {
 	if err != nil {
 		return err
 	}
-	s.Curve, s.Hours = coarse(minutes, curveStep), coarse(minutes, time.Hour)
+	s.Curve = coarse(minutes, curveStep)
+	// Hours are counted by themselves: one in which a source is sampled now and then is complete.
+	if s.Hours, err = l.reader.Curve(ctx, s.Channel, l.data.Range, time.Hour); err != nil {
+		return err
+	}
 	bursts := statistics.Ranked(statistics.BurstsOf(minutes, statistics.OfMessages, nil, statistics.BurstConfig{}), burstsOfEach)
 	totals := totalsOf(minutes)
 	l.mu.Lock()

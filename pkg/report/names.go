@@ -113,6 +113,7 @@ func Names() []Name {
 		{"compare.donations", chart, OfTheEvent, "the running totals of two editions"},
 
 		{"donations", cond, Everywhere, "the event has donations"},
+		{"hero.watched", cond, Everywhere, "hero.value is the time watched"},
 		{"note", cond, Everywhere, "the note says something"},
 		{"goals", cond, OfTheEvent, "there are goals"},
 		{"compare", cond, OfTheEvent, "there is an earlier edition"},
@@ -128,7 +129,7 @@ func Names() []Name {
 		{"goals.latest", rows, OfTheEvent, "those of streamers that were reached last: as goals.global"},
 		{"goals.next", rows, OfTheEvent, "those that come next: as goals.global"},
 		{"pairs", rows, OfTheEvent, "pairs that share most chatters: name, initials, avatar, other, value, chart share"},
-		{"bursts", rows, OfTheEvent, "when chats went wild: name, initials, avatar, value, detail, chart share"},
+		{"bursts", rows, OfTheEvent, "when chats went wild: name, initials, avatar, times (×14), value (when), detail, chart share"},
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -154,12 +155,22 @@ func (l Look) begin(d *Data, s *statistics.Summary, observed float64) template.V
 			v.Text[key] = words
 		}
 	}
+	subs := s.Subs
+	subs.N += s.Resubs.N + s.Gifts.N
+	for key, n := range map[string]statistics.Count{
+		"text.messages": s.Messages, "text.chatters": s.Chatters, "text.subs": subs, "text.peak_viewers": s.PeakViewers,
+	} {
+		if n.Known() && l.locale.One(n.N) {
+			v.Text[key] = l.say(key + "_one")
+		}
+	}
 	v.Text["event.name"] = cmp.Or(d.Event.Name, d.Event.Slug)
 	v.Text["event.dates"] = l.locale.Dates(d.Range.From, d.Range.To)
 	v.Text["made"] = l.say("made")
 	v.Text["note"] = l.note(d, s, observed)
 	_, v.If["donations"] = raised(&d.Summary)
 	v.If["note"] = v.Text["note"] != ""
+	v.If["hero.watched"] = false
 	return v
 }
 
@@ -221,7 +232,7 @@ func (l Look) Event(d *Data) template.Values {
 
 // watched is the number that matters most where nothing was raised.
 func (l Look) watched(v *template.Values) {
-	v.Text["hero.value"], v.Text["hero.label"] = v.Text["watch_hours"], l.say("hero.watched")
+	v.Text["hero.value"], v.Text["hero.label"], v.If["hero.watched"] = v.Text["watch_hours"], l.say("hero.watched"), true
 	if v.Text["hero.value"] == nothing {
 		v.Text["hero.value"], v.Text["hero.label"] = l.say("hero.soon"), l.say("hero.nothing")
 	}
@@ -299,7 +310,7 @@ func (l Look) Streamer(d *Data, s *Streamer) template.Values {
 				segments = append(segments, charts.Segment{From: t.From, To: t.To, Name: l.category(k.Name)})
 			}
 		}
-		return c.Segments(charts.Span(d.Range), segments, l.say("text.other"))
+		return c.Segments(spanOf(d), segments, l.say("text.other"))
 	})
 	settle(&v, OfStreamers)
 	return v
@@ -392,9 +403,14 @@ func (l Look) share(part, of float64) template.Drawing {
 	})
 }
 
+// spanOf is the time that charts show, with the end of what is counted.
+func spanOf(d *Data) charts.Span {
+	return charts.Span{From: d.Range.From, To: d.Range.To, Until: d.Until}
+}
+
 // curves are the charts over time of the event, or of a streamer whose curve is by ten minutes.
 func (l Look) curves(v *template.Values, d *Data, hours statistics.Curve, peakAt time.Time, peak statistics.Count, own statistics.Curve) {
-	curve, span := own, charts.Span(d.Range)
+	curve, span := own, spanOf(d)
 	if len(own.Points) == 0 {
 		curve = d.Minutes
 	}
@@ -416,7 +432,7 @@ func (l Look) curves(v *template.Values, d *Data, hours statistics.Curve, peakAt
 	currency := cmp.Or(hours.Currency, d.Hours.Currency, d.Event.Currency, "EUR")
 	var marks []charts.Marker
 	if peak.Known() && peak.N > 0 && !peakAt.IsZero() {
-		marks = append(marks, charts.Marker{Time: peakAt, Kind: charts.MarkPeak, Label: l.short(peak)})
+		marks = append(marks, charts.Marker{Time: peakAt, Kind: charts.MarkPeak, Label: l.count(peak)})
 	}
 	marks = append(marks, l.moments(d, curve.Channel)...)
 	plain := func(s charts.Series, marks []charts.Marker) template.Drawing {
@@ -452,13 +468,13 @@ func (l Look) curves(v *template.Values, d *Data, hours statistics.Curve, peakAt
 		total.Colour = colour(p, l.theme.Accent)
 		return c.Curve(charts.Curve{
 			Span: span, Series: []charts.Series{total}, Steps: true, Gutter: l.gutter(c, currency),
-			Tick: func(x float64) string { return l.locale.MoneyTick(x, currency) },
+			Tick: func(x, top float64) string { return l.locale.MoneyTickOf(x, top, currency) },
 		})
 	})
 
 	donated := func(p statistics.Point) statistics.Count { return p.RaisedCorrected }
 	written := func(p statistics.Point) statistics.Count { return p.Messages }
-	inMoney := func(x float64) string { return l.locale.MoneyTick(x, currency) }
+	inMoney := func(x, top float64) string { return l.locale.MoneyTickOf(x, top, currency) }
 	v.Charts["hours.donations"] = l.bars(hours, span, donated, currency, currency, inMoney)
 	v.Charts["hours.messages"] = l.bars(hours, span, written, "", currency, nil)
 	key, chart := "text.messages_per_hour", "hours.messages"
@@ -484,7 +500,9 @@ func (l Look) curves(v *template.Values, d *Data, hours statistics.Curve, peakAt
 
 // gutter is the width of the labels of all charts over time, so that their axes stand in one line.
 func (l Look) gutter(c charts.Canvas, currency string) float64 {
-	return math.Ceil(c.LabelSize()*0.7 + c.LabelWidth(l.locale.MoneyTick(250e3, currency)))
+	return math.Ceil(c.LabelSize()*0.7 + max(
+		c.LabelWidth(l.locale.MoneyTickOf(250e3, 250e3, currency)), c.LabelWidth(l.locale.MoneyTickOf(7500, 7500, currency)),
+	))
 }
 
 // highest is the first point with the most of something.
@@ -499,10 +517,10 @@ func highest(c statistics.Curve, of func(statistics.Point) statistics.Count) (at
 
 func bars(c statistics.Curve, end time.Time, of func(statistics.Point) statistics.Count, unit func(int64) float64) []charts.Bar {
 	out := make([]charts.Bar, 0, len(c.Points))
-	for i, p := range c.Points {
-		to := end
-		if i+1 < len(c.Points) {
-			to = c.Points[i+1].Time
+	for _, p := range c.Points {
+		to := p.Time.Truncate(c.Step).Add(c.Step) // also of the last one, with which the event may not end
+		if c.Step == 0 || to.After(end) {
+			to = end
 		}
 		n := of(p)
 		out = append(out, charts.Bar{From: p.Time, To: to, Value: max(unit(n.N), 0), Known: n.Known(), Partial: n.Coverage == record.Partial})
@@ -511,7 +529,7 @@ func bars(c statistics.Curve, end time.Time, of func(statistics.Point) statistic
 }
 
 func (l Look) bars(
-	c statistics.Curve, span charts.Span, of func(statistics.Point) statistics.Count, currency, axis string, tick func(float64) string,
+	c statistics.Curve, span charts.Span, of func(statistics.Point) statistics.Count, currency, axis string, tick charts.Tick,
 ) template.Drawing {
 	unit := func(n int64) float64 { return float64(n) }
 	if currency != "" {
@@ -555,8 +573,11 @@ func (l Look) moments(d *Data, channel string) []charts.Marker {
 	}
 	slices.SortStableFunc(reached, func(a, b goals.Status) int { return cmp.Compare(b.Goal.Money.Cents, a.Goal.Money.Cents) })
 	var marks []charts.Marker
-	for _, g := range reached[:min(len(reached), most)] {
-		marks = append(marks, charts.Marker{Time: g.ReachedAt, Kind: charts.MarkGoal, Label: l.locale.MoneyCompact(g.Goal.Money.Cents, g.Goal.Money.Currency)})
+	for _, g := range reached[:min(len(reached), most)] { // in the unit of the largest, as an axis
+		m, top := g.Goal.Money, locale.Units(reached[0].Goal.Money.Cents, g.Goal.Money.Currency)
+		marks = append(marks, charts.Marker{
+			Time: g.ReachedAt, Kind: charts.MarkGoal, Label: l.locale.MoneyTickOf(locale.Units(m.Cents, m.Currency), top, m.Currency),
+		})
 	}
 	var raids []statistics.Raid
 	for _, r := range d.Raids {
@@ -571,24 +592,27 @@ func (l Look) moments(d *Data, channel string) []charts.Marker {
 	return marks
 }
 
-// boardValue writes a number of a leaderboard.
-func (l Look) boardValue(b statistics.Board, c statistics.Count) string {
-	return l.valueOf(b.By, b.Currency, c)
+// boardValue writes a number of a leaderboard, in the unit of the largest, top.
+func (l Look) boardValue(b statistics.Board, c statistics.Count, top int64) string {
+	return l.valueOf(b.By, b.Currency, c, top)
 }
 
-func (l Look) valueOf(by, currency string, c statistics.Count) string {
+func (l Look) valueOf(by, currency string, c statistics.Count, top int64) string {
 	if !c.Known() {
 		return nothing
 	}
 	switch by {
 	case statistics.ByDonated:
-		return l.locale.MoneyCompact(c.N, currency)
+		return l.locale.MoneyInColumn(c.N, top, currency)
 	case statistics.ByWatchTime:
-		return l.locale.Hours(float64(c.N) / 60)
+		return l.locale.HoursInColumn(float64(c.N)/60, float64(top)/60)
 	case statistics.ByStreamTime:
 		return l.locale.Duration(time.Duration(c.N) * time.Minute)
 	}
-	return l.short(c)
+	if c.Error > 0 {
+		return l.locale.Approximately(l.locale.InColumn(float64(round3(c.N)), float64(top)))
+	}
+	return l.locale.InColumn(float64(c.N), float64(top))
 }
 
 // first is the leaderboard that matters most: donations where there are any.
@@ -617,10 +641,16 @@ func (l Look) boards(v *template.Values, d *Data) {
 	v.Text["race.title"] = l.say("race." + by)
 	v.Charts["race"] = l.draw(func(c charts.Canvas, _ template.Placeholder) string {
 		bump := charts.Bump{Times: d.Race.Times}
+		top := int64(0)
+		for _, lane := range d.Race.Lanes {
+			if n := len(lane.Values); n > 0 {
+				top = max(top, lane.Values[n-1].N)
+			}
+		}
 		for _, lane := range d.Race.Lanes {
 			last := ""
 			if n := len(lane.Values); n > 0 {
-				last = l.valueOf(d.Race.By, d.Race.Currency, lane.Values[n-1])
+				last = l.valueOf(d.Race.By, d.Race.Currency, lane.Values[n-1], top)
 			}
 			bump.Lanes = append(bump.Lanes, charts.Lane{Name: cmp.Or(lane.Name, lane.Login), Places: lane.Places, Value: last})
 		}
@@ -642,7 +672,7 @@ func (l Look) boardRows(d *Data, b statistics.Board) []template.Values {
 			continue
 		}
 		v := l.row(d, r.Channel)
-		v.Text["place"], v.Text["value"], v.Text["change"] = strconv.Itoa(r.Place), l.boardValue(b, r.Value), ""
+		v.Text["place"], v.Text["value"], v.Text["change"] = strconv.Itoa(r.Place), l.boardValue(b, r.Value, most), ""
 		v.If["new"], v.If["up"], v.If["down"] = false, false, false // told, not to be looked for outside of the row
 		switch {
 		case b.Before.IsZero():
@@ -732,13 +762,20 @@ func (l Look) goals(v *template.Values, d *Data) {
 	v.Rows["goals.next"] = l.goalRows(d, next[:min(len(next), boardRowsMost)])
 }
 
+// almost is the longest bar of a goal that is not reached, of 1000: to be seen that it is not.
+const almost = 970
+
 func (l Look) goalRows(d *Data, list []goals.Status) []template.Values {
 	var rows []template.Values
+	top := int64(0)
+	for _, g := range list {
+		top = max(top, g.Goal.Money.Cents)
+	}
 	for _, g := range list {
 		v := l.row(d, g.Goal.Channel)
 		v.Text["who"] = v.Text["name"]
 		v.Text["name"] = g.Goal.Name
-		v.Text["amount"] = l.locale.MoneyCompact(g.Goal.Money.Cents, g.Goal.Money.Currency)
+		v.Text["amount"] = l.locale.MoneyInColumn(g.Goal.Money.Cents, top, g.Goal.Money.Currency)
 		status := nothing
 		switch {
 		case g.Reached && !g.ReachedAt.IsZero():
@@ -746,7 +783,7 @@ func (l Look) goalRows(d *Data, list []goals.Status) []template.Values {
 		case g.Reached:
 			status = l.say("goals.reached")
 		case g.Known && g.Missing > 0:
-			status = l.say("goals.missing", l.locale.MoneyCompact(g.Missing, g.Goal.Money.Currency))
+			status = l.say("goals.missing", l.locale.MoneyUp(g.Missing, g.Goal.Money.Currency))
 			if !g.ETA.At.IsZero() && !d.Over {
 				status += " · " + l.say("goals.eta", l.locale.Moment(g.ETA.At))
 			}
@@ -757,7 +794,7 @@ func (l Look) goalRows(d *Data, list []goals.Status) []template.Values {
 			v.Text["line"] = v.Text["who"] + " · " + status
 		}
 		v.If["reached"] = g.Reached
-		progress := float64(g.Progress)
+		progress := min(float64(g.Progress), almost)
 		if g.Reached {
 			progress = 1000
 		}
@@ -864,7 +901,7 @@ func (l Look) emotes(list []record.Emote) []template.Values {
 	var rows []template.Values
 	for _, e := range list[:min(len(list), boardRowsMost)] {
 		rows = append(rows, template.Values{
-			Text:   map[string]string{"name": e.Name, "value": l.locale.Compact(float64(e.Count))},
+			Text:   map[string]string{"name": e.Name, "value": l.locale.InColumn(float64(e.Count), float64(list[0].Count))},
 			Charts: map[string]template.Drawing{"share": l.share(float64(e.Count), float64(list[0].Count))},
 		})
 	}
@@ -880,7 +917,7 @@ func (l Look) overlaps(d *Data, s *Streamer) []template.Values {
 			other = o.B
 		}
 		v := l.row(d, other)
-		v.Text["value"] = l.locale.Compact(float64(o.Shared))
+		v.Text["value"] = l.locale.InColumn(float64(o.Shared), float64(s.Overlaps[0].Shared))
 		v.Charts["share"] = l.share(float64(o.Shared), float64(s.Overlaps[0].Shared))
 		rows = append(rows, v)
 	}
@@ -892,7 +929,7 @@ func (l Look) rhythm(v *template.Values, d *Data) {
 	slices.SortStableFunc(watched, func(a, b statistics.Category) int { return cmp.Compare(b.WatchMinutes.N, a.WatchMinutes.N) })
 	for _, k := range watched[:min(len(watched), boardRowsMost)] {
 		v.Rows["categories"] = append(v.Rows["categories"], template.Values{
-			Text:   map[string]string{"name": l.category(k.Name), "value": l.locale.Hours(k.WatchMinutes.N / 60)},
+			Text:   map[string]string{"name": l.category(k.Name), "value": l.locale.HoursInColumn(k.WatchMinutes.N/60, watched[0].WatchMinutes.N/60)},
 			Charts: map[string]template.Drawing{"share": l.share(k.WatchMinutes.N, watched[0].WatchMinutes.N)},
 		})
 	}
@@ -901,15 +938,14 @@ func (l Look) rhythm(v *template.Values, d *Data) {
 		emotes = d.Summary.TopEmotes
 	}
 	v.Rows["emotes"] = l.emotes(emotes)
-	best := int64(0)
 	bursts := slices.DeleteFunc(slices.Clone(d.Bursts), func(b statistics.Burst) bool { return b.Of != statistics.OfMessages || b.Channel == record.AllChannels })
-	for _, b := range bursts {
-		best = max(best, b.Peak)
-	}
+	slices.SortStableFunc(bursts, func(a, b statistics.Burst) int { return cmp.Compare(b.Ratio, a.Ratio) })
 	for _, b := range bursts[:min(len(bursts), boardRowsMost)] {
 		row := l.row(d, b.Channel)
-		row.Text["value"], row.Text["detail"] = l.locale.Moment(b.PeakAt), l.say("line.times", l.locale.Decimal(b.Ratio, 0))
-		row.Charts["share"] = l.share(float64(b.Peak), float64(best))
+		times := l.locale.Decimal(b.Ratio, 0)
+		row.Text["value"], row.Text["times"] = l.locale.Moment(b.PeakAt), "×"+times
+		row.Text["detail"] = l.say("line.times", times)
+		row.Charts["share"] = l.share(b.Ratio, bursts[0].Ratio)
 		v.Rows["bursts"] = append(v.Rows["bursts"], row)
 	}
 }
@@ -924,7 +960,7 @@ func (l Look) audience(v *template.Values, d *Data) {
 	for _, o := range d.Overlaps[:min(len(d.Overlaps), boardRowsMost)] {
 		row := l.row(d, o.A)
 		row.Text["other"] = l.say("pairs.and", l.who(d, o.B)["name"])
-		row.Text["value"] = l.locale.Compact(float64(o.Shared))
+		row.Text["value"] = l.locale.InColumn(float64(o.Shared), float64(d.Overlaps[0].Shared))
 		row.Charts["share"] = l.share(float64(o.Shared), float64(d.Overlaps[0].Shared))
 		v.Rows["pairs"] = append(v.Rows["pairs"], row)
 	}
@@ -965,25 +1001,35 @@ func (l Look) comparison(v *template.Values, d *Data) {
 	if c == nil {
 		c = &statistics.Comparison{}
 	}
-	v.Text["compare.here"], v.Text["compare.there"] = c.Here.Name, c.There.Name
-	pair := func(of func(statistics.ComparisonPoint) statistics.Pair, unit func(float64) float64) (here, there charts.Series) {
+	v.Text["compare.here"], v.Text["compare.there"] = legend(c.Here), legend(c.There)
+	// Amounts of two currencies are on one axis, without the sign of either.
+	foreign := c.There.Currency != "" && c.Here.Currency != c.There.Currency
+	if foreign {
+		v.Text["compare.here"] += " · " + c.Here.Currency
+		v.Text["compare.there"] += " · " + c.There.Currency
+	}
+	pair := func(of func(statistics.ComparisonPoint) statistics.Pair, unit func(cents float64, currency string) float64) (here, there charts.Series) {
 		here, there = charts.Series{Every: c.Step}, charts.Series{Every: c.Step, Line: true, Colour: l.theme.Second}
 		for _, p := range c.Points {
 			at, two := c.Here.Start.Add(p.After), of(p)
-			here.Points = append(here.Points, charts.Point{Time: at, Value: unit(two.Here.N), Known: two.Here.Known()})
-			there.Points = append(there.Points, charts.Point{Time: at, Value: unit(two.There.N), Known: two.There.Known()})
+			here.Points = append(here.Points, charts.Point{Time: at, Value: unit(two.Here.N, c.Here.Currency), Known: two.Here.Known()})
+			there.Points = append(there.Points, charts.Point{Time: at, Value: unit(two.There.N, c.There.Currency), Known: two.There.Known()})
 		}
 		return here, there
 	}
-	span := charts.Span(d.Range)
+	span := spanOf(d)
+	span.Since = true
+	if span.Until.IsZero() {
+		span.Until = span.To // what only the longer edition has is no gap of this one
+	}
 	if n := len(c.Points); n > 0 {
 		if end := c.Here.Start.Add(c.Points[n-1].After + c.Step); end.After(span.To) {
 			span.To = end
 		}
 	}
-	plain := func(x float64) float64 { return x }
-	units := func(x float64) float64 { return locale.Units(int64(x), c.Here.Currency) }
-	chart := func(of func(statistics.ComparisonPoint) statistics.Pair, unit func(float64) float64, tick func(float64) string) template.Drawing {
+	plain := func(x float64, _ string) float64 { return x }
+	units := func(x float64, currency string) float64 { return locale.Units(int64(x), currency) }
+	chart := func(of func(statistics.ComparisonPoint) statistics.Pair, unit func(float64, string) float64, tick charts.Tick) template.Drawing {
 		here, there := pair(of, unit)
 		return l.draw(func(canvas charts.Canvas, p template.Placeholder) string {
 			here.Colour = colour(p, l.theme.Accent)
@@ -993,7 +1039,21 @@ func (l Look) comparison(v *template.Values, d *Data) {
 	v.Charts["compare.viewers"] = chart(func(p statistics.ComparisonPoint) statistics.Pair { return p.Viewers }, plain, nil)
 	v.Charts["compare.messages"] = chart(func(p statistics.ComparisonPoint) statistics.Pair { return p.Written }, plain, nil)
 	v.Charts["compare.donations"] = chart(func(p statistics.ComparisonPoint) statistics.Pair { return p.Total }, units,
-		func(x float64) string { return l.locale.MoneyTick(x, c.Here.Currency) })
+		func(x, top float64) string {
+			if foreign {
+				return l.locale.TickOf(x, top)
+			}
+			return l.locale.MoneyTickOf(x, top, c.Here.Currency)
+		})
+}
+
+// legend is an edition's name; that of a file without its ending and what every such file is called.
+func legend(e statistics.Edition) string {
+	name := filepath.Base(e.Name)
+	if ext := filepath.Ext(name); strings.EqualFold(ext, ".csv") {
+		name = strings.TrimSuffix(name, ext)
+	}
+	return cmp.Or(strings.TrimSuffix(name, "-minutes"), e.Name)
 }
 
 // measurer is what charts measure their labels with.

@@ -21,7 +21,7 @@ type Bars struct {
 	Span Span
 	Bars []Bar
 	// Tick and Gutter are as a Curve's.
-	Tick   func(float64) string
+	Tick   Tick
 	Gutter float64
 	Counts bool
 	// Label writes the value of the highest bar over it. Default: no label.
@@ -64,7 +64,12 @@ func (c Canvas) Bars(v Bars) string {
 			gap = 0
 		}
 		if !b.Known {
-			c.hatch(p, left, f.y, right-left, f.height)
+			if v.Span.running() { // what is to come is no gap
+				right = min(right, math.Round(f.x+v.Span.at(v.Span.now())*f.width))
+			}
+			if right > left {
+				c.hatch(p, left, f.y, right-left, f.height)
+			}
 			continue
 		}
 		y := math.Round(f.value(b.Value))
@@ -81,6 +86,7 @@ func (c Canvas) Bars(v Bars) string {
 			c.stripes(p, left+gap, y, right-left-2*gap, h)
 		}
 	}
+	c.nowLine(p, v.Span, f)
 	if v.Label != nil && best >= 0 {
 		b := v.Bars[best]
 		label := v.Label(b)

@@ -51,7 +51,7 @@ func (c Canvas) Bump(v Bump) string {
 	left := math.Ceil(c.Measure("00", c.Text, regular) + c.Text)
 	right := math.Ceil(names + values + c.Text*3.4)
 	f := plot{x: left, y: 0, width: math.Floor(c.Width - left - right), height: c.Height - c.Text*1.9}
-	span := Span{v.Times[0], v.Times[len(v.Times)-1]}
+	span := Span{From: v.Times[0], To: v.Times[len(v.Times)-1]}
 	if !span.To.After(span.From) {
 		span.To = span.From.Add(time.Second)
 	}

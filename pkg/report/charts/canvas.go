@@ -220,7 +220,11 @@ func ceilings(highest float64, most int) (step, top float64) {
 	}
 	most = max(most, 1)
 	size := math.Pow(10, math.Floor(math.Log10(highest/float64(most))))
-	for _, m := range []float64{1, 2, 2.5, 5, 10, 20} {
+	steps := []float64{1, 2, 2.5, 5, 10, 20}
+	if most < 4 { // of few steps the last would be mostly empty
+		steps = []float64{1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 12, 15, 20}
+	}
+	for _, m := range steps {
 		step = m * size
 		if n := math.Ceil(highest/step - 1e-9); n <= float64(most) {
 			return step, step * n
@@ -237,7 +241,27 @@ func whole(highest float64, most int) (step, top float64) {
 }
 
 // Span is the time that an axis shows: [From, To).
-type Span struct{ From, To time.Time }
+type Span struct {
+	From, To time.Time
+	// Until is when what is known ends: after it nothing is missing yet. Default: To.
+	Until time.Time
+	// Since says that the axis tells the time since From, not that of the day.
+	Since bool
+}
+
+// now is where what is known ends within the span.
+func (s Span) now() time.Time {
+	switch {
+	case s.Until.IsZero() || s.Until.After(s.To):
+		return s.To
+	case s.Until.Before(s.From):
+		return s.From
+	}
+	return s.Until
+}
+
+// running says that the span goes on after what is known.
+func (s Span) running() bool { return s.now().Before(s.To) }
 
 func (s Span) seconds() float64 { return s.To.Sub(s.From).Seconds() }
 
@@ -262,6 +286,9 @@ func (c Canvas) ticks(s Span, width float64) []tick {
 	if s.seconds() <= 0 {
 		return nil
 	}
+	if s.Since {
+		return c.since(s, width)
+	}
 	var step time.Duration
 	for _, step = range []time.Duration{
 		time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, 15 * time.Minute, 30 * time.Minute,
@@ -278,17 +305,20 @@ func (c Canvas) ticks(s Span, width float64) []tick {
 	days := 1
 	if step == 24*time.Hour {
 		days = max(1, int(math.Ceil(s.seconds()/step.Seconds()*(c.width("mmm.")+c.Text)/width)))
+		if days > 1 {
+			days = int(math.Ceil(s.seconds() / step.Seconds() * (c.width(c.Locale.ShortDay(s.From)) + c.Text) / width))
+		}
 	}
 	var out []tick
 	// Walk by local days, so that ticks stay on the hour when the clocks change.
 	from := c.Locale.In(s.From)
 	day := time.Date(from.Year(), from.Month(), from.Day(), 0, 0, 0, 0, from.Location())
-	for n := 0; day.Before(s.To); n++ {
+	for n := 0; !day.After(s.To); n++ {
 		next := day.AddDate(0, 0, 1)
 		for minute := time.Duration(0); minute < 24*time.Hour; minute += step {
 			// A time that a change of the clocks leaves out falls on another tick: it is met once.
 			t := time.Date(day.Year(), day.Month(), day.Day(), int(minute.Hours()), int(minute.Minutes())%60, 0, 0, day.Location())
-			if !s.has(t) || !t.Before(next) || len(out) > 0 && !t.After(out[len(out)-1].at) {
+			if t.Before(s.From) || t.After(s.To) || !t.Before(next) || len(out) > 0 && !t.After(out[len(out)-1].at) {
 				continue
 			}
 			switch {
@@ -296,6 +326,10 @@ func (c Canvas) ticks(s Span, width float64) []tick {
 				out = append(out, tick{at: t, label: c.Locale.Clock(t)})
 			case minute > 0:
 				out = append(out, tick{at: t, label: c.Locale.Hour(t)})
+			case t.Equal(s.To): // the day that begins there is not in the picture
+				out = append(out, tick{at: t, label: c.Locale.Hour(t)})
+			case n%days == 0 && days > 1:
+				out = append(out, tick{at: t, label: c.Locale.ShortDay(t), day: true})
 			case n%days == 0:
 				out = append(out, tick{at: t, label: c.Locale.ShortWeekday(t), day: true})
 			}
@@ -305,13 +339,31 @@ func (c Canvas) ticks(s Span, width float64) []tick {
 	return out
 }
 
-// axisX draws the ticks of a time axis below y; the first label too, where the axis begins between
-// ticks.
+// since are ticks in hours from the start of the span.
+func (c Canvas) since(s Span, width float64) []tick {
+	hours := s.seconds() / 3600
+	widest := c.width(c.Locale.Since(time.Duration(hours)*time.Hour)) + c.Text*1.3
+	step := 1
+	for _, step = range []int{1, 2, 3, 4, 6, 12, 24, 48, 120, 240, 480, 960} {
+		if hours/float64(step)*widest <= width {
+			break
+		}
+	}
+	var out []tick
+	for h := 0; float64(h) <= hours; h += step {
+		after := time.Duration(h) * time.Hour
+		out = append(out, tick{at: s.From.Add(after), label: c.Locale.Since(after), day: h > 0 && h%24 == 0 && step < 24})
+	}
+	return out
+}
+
+// axisX draws the ticks of a time axis below y; the first label says the day where the axis begins
+// between days, and the end of the axis has its label where there is room.
 func (c Canvas) axisX(p *pen, s Span, x, width, y, top float64, grid bool) {
 	right := math.Inf(-1)
 	ticks := c.ticks(s, width)
 	for i, t := range ticks {
-		if long := c.Locale.ShortWeekday(t.at) + " " + t.label; i == 0 && !t.day { // which day it begins on
+		if long := c.Locale.ShortWeekday(t.at) + " " + t.label; i == 0 && !t.day && !s.Since { // which day it begins on
 			room := math.Inf(1)
 			if len(ticks) > 1 {
 				room = (s.at(ticks[1].at)-s.at(t.at))*width - c.width(ticks[1].label)/2
@@ -340,5 +392,26 @@ func (c Canvas) axisX(p *pen, s Span, x, width, y, top float64, grid bool) {
 		}
 		c.text(p, lx, y+c.Text*1.35, t.label, w)
 		right = lx + half
+	}
+	if n := len(ticks); n == 0 || s.Since || !ticks[n-1].at.Before(s.To) {
+		return
+	}
+	label := c.Locale.Hour(s.To)
+	if c.Locale.In(s.To).Minute() != 0 {
+		label = c.Locale.Clock(s.To)
+	}
+	end := math.Round(x + width)
+	half := c.width(label) / 2
+	if lx := min(end, c.Width-half); lx-half >= right+c.Text/2 {
+		p.rule(end, y, end, y+6, c.Theme.Strong, "")
+		c.text(p, lx, y+c.Text*1.35, label, words{anchor: "middle"})
+	}
+}
+
+// nowLine marks where what is known ends, while more is to come.
+func (c Canvas) nowLine(p *pen, s Span, f plot) {
+	if s.running() && s.now().After(s.From) {
+		x := math.Round(f.x + s.at(s.now())*f.width)
+		p.rule(x, f.y, x, f.y+f.height, c.Theme.Soft, "6 4")
 	}
 }

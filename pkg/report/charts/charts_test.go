@@ -151,7 +151,7 @@ func TestAxesAreRound(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		top := rapid.Float64Range(0.001, 1e12).Draw(t, "top")
 		var labels []float64
-		c := charts.Curve{Span: span(2), Series: []charts.Series{hourly(top, top/2)}, Tick: func(v float64) string {
+		c := charts.Curve{Span: span(2), Series: []charts.Series{hourly(top, top/2)}, Tick: func(v, _ float64) string {
 			labels = append(labels, v)
 			return "x"
 		}}

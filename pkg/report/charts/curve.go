@@ -40,6 +40,9 @@ type Marker struct {
 	Label string
 }
 
+// Tick writes a number of an axis that ends at top: all of its numbers in the unit of the last.
+type Tick func(v, top float64) string
+
 // Curve is one or more series over time, on one scale that begins at 0.
 type Curve struct {
 	Span   Span
@@ -49,8 +52,8 @@ type Curve struct {
 	Steps bool
 	// Counts says that there are no fractions on the axis.
 	Counts bool
-	// Tick writes a number of the axis. Default: the locale's Tick.
-	Tick func(float64) string
+	// Tick writes a number of the axis. Default: the locale's TickOf.
+	Tick Tick
 	// Markers are shown in this order of importance, as far as there is room.
 	Markers []Marker
 	// Rows is how many rows of labels may stand above the plot. Default: 2 where there are markers.
@@ -89,7 +92,7 @@ func columns(s Series, span Span, width int) []column {
 		c.last, c.lastAt = v, x
 	}
 	for i, p := range s.Points {
-		end := span.To
+		end := span.now()
 		if i+1 < len(s.Points) {
 			end = s.Points[i+1].Time
 		}
@@ -131,9 +134,9 @@ type plot struct {
 func (f plot) value(v float64) float64 { return f.y + f.height*(1-v/f.top) }
 
 // axisY draws grid and labels, and returns the plot that is left.
-func (c Canvas) axisY(p *pen, top, bottom, high float64, counts bool, tick func(float64) string, gutter float64) plot {
+func (c Canvas) axisY(p *pen, top, bottom, high float64, counts bool, tick Tick, gutter float64) plot {
 	if tick == nil {
-		tick = c.Locale.Tick
+		tick = c.Locale.TickOf
 	}
 	height := math.Round(bottom - top)
 	most := max(1, min(5, int(height/(c.Text*1.9))))
@@ -143,7 +146,7 @@ func (c Canvas) axisY(p *pen, top, bottom, high float64, counts bool, tick func(
 	}
 	var labels []string
 	for i := 0; float64(i)*step <= ceiling*(1+1e-9); i++ {
-		labels = append(labels, tick(float64(i)*step))
+		labels = append(labels, tick(float64(i)*step, ceiling))
 	}
 	for _, l := range labels {
 		gutter = max(gutter, math.Ceil(c.width(l)+c.Text*0.7))
@@ -196,6 +199,7 @@ func (c Canvas) Curve(v Curve) string {
 		}
 		c.series(p, s, cols, f, v.Steps)
 	}
+	c.nowLine(p, v.Span, f)
 	c.markers(p, v, first, f, line)
 	p.close("g")
 	return p.b.String()
@@ -213,8 +217,11 @@ func (c Canvas) grid(p *pen, s Span, f plot) {
 	}
 }
 
-// gaps shows what nothing is known of.
-func (c Canvas) gaps(p *pen, cols []column, f plot, _ Span) {
+// gaps shows what nothing is known of; of what is still to come that is no gap.
+func (c Canvas) gaps(p *pen, cols []column, f plot, s Span) {
+	if s.running() {
+		cols = cols[:min(max(int(s.at(s.now())*float64(len(cols))), 0), len(cols))]
+	}
 	for i := 0; i < len(cols); {
 		j := i
 		for j < len(cols) && !cols[j].known {
@@ -312,7 +319,7 @@ func (b box) hits(o box, pad float64) bool { return b.left < o.right+pad && o.le
 
 // markers places labels in rows above the plot, each with a thin line down to its moment. Where a
 // label would touch another one, or a line to one, the next row is tried; where no row has room the
-// moment keeps its sign without words.
+// moment is left out: a sign without words says nothing. The peak keeps its sign.
 func (c Canvas) markers(p *pen, v Curve, cols []column, f plot, line float64) {
 	rows := make([][]box, v.Rows)
 	var leaders []box // by row: x of each line, with the row it begins in
@@ -354,6 +361,9 @@ func (c Canvas) markers(p *pen, v Curve, cols []column, f plot, line float64) {
 			p.rule(x, base+c.Text*0.45, x, y-5, colour, "1 3")
 			c.mark(p, m.Kind, at.left+sign*0.4, base-c.Text*0.34, c.Text*0.28, colour)
 			c.text(p, at.left+sign*1.05, base, m.Label, words{fill: c.Theme.Ink})
+		}
+		if row < 0 && m.Label != "" && m.Kind != MarkPeak {
+			continue
 		}
 		p.el("circle", "cx", num(x+0.5), "cy", num(y), "r", "5", "fill", colour, "stroke", c.Theme.Ground, "stroke-width", "2")
 	}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"math"
 	"slices"
-	"strconv"
 	"time"
 )
 
@@ -37,36 +36,58 @@ func (c Canvas) Heat(v Heat) string {
 		p.close("g")
 		return p.b.String()
 	}
+	name, columns, begin := c.Locale.ShortWeekday, 24, days[0]
+	if len(days) > 7 {
+		name = c.Locale.ShortDay
+	}
+	tall := 2.1
+	if hours := int(math.Ceil(v.Span.seconds() / 3600)); hours <= 24 { // a short event is one row, from its first hour
+		columns, begin, tall = max(hours, 1), v.Span.From.Truncate(time.Hour), 3.2
+		days = days[:1]
+	}
 	gutter := 0.0
 	for _, d := range days {
-		gutter = max(gutter, c.Measure(c.Locale.ShortWeekday(d), c.Text, strong))
+		gutter = max(gutter, c.Measure(name(d), c.Text, strong))
 	}
 	gutter = math.Ceil(gutter + c.Text*0.8)
 	foot := math.Round(c.Text * 1.7)
 	legend := math.Round(c.Text * 2)
-	cell := math.Floor((c.Width - gutter) / 24)
-	row := math.Floor(min((c.Height-foot-legend)/float64(len(days)), cell*2.1))
+	cell := math.Floor((c.Width - gutter) / float64(columns))
+	row := math.Floor(min((c.Height-foot-legend)/float64(len(days)), cell*tall))
+	// place is the cell of a time.
+	place := func(at time.Time) (column, line int) {
+		if columns < 24 || len(days) == 1 {
+			return int(at.Sub(begin).Hours()), 0
+		}
+		t := c.Locale.In(at)
+		return t.Hour(), int(math.Round(day(t).Sub(days[0]).Hours() / 24))
+	}
 	high, best := 0.0, -1
 	for i, b := range v.Bars {
 		if b.Known && b.Value > high {
 			high, best = b.Value, i
 		}
 	}
+	each := max(int(math.Ceil(c.Text*1.2/max(row, 1))), 1) // of low rows not all have room for their name
 	for n, d := range days {
-		y := float64(n) * row
-		c.text(p, 0, y+row/2+c.Text*0.35, c.Locale.ShortWeekday(d), words{fill: c.Theme.Ink, weight: strong})
+		if n%each == 0 {
+			y := float64(n) * row
+			c.text(p, 0, max(y+row/2+c.Text*0.35, c.Text*0.8), name(d), words{fill: c.Theme.Ink, weight: strong})
+		}
 	}
 	for i, b := range v.Bars {
 		if !v.Span.has(b.From) {
 			continue
 		}
-		t := c.Locale.In(b.From)
-		n := int(math.Round(day(t).Sub(days[0]).Hours() / 24))
-		if n < 0 || n >= len(days) {
+		i0, n := place(b.From)
+		if n < 0 || n >= len(days) || i0 < 0 || i0 >= columns {
 			continue
 		}
-		x, y := gutter+float64(t.Hour())*cell, float64(n)*row
+		x, y := gutter+float64(i0)*cell, float64(n)*row
 		if !b.Known {
+			if !b.From.Before(v.Span.now()) {
+				continue // still to come
+			}
 			c.hatch(p, x+1, y+1, cell-2, row-2)
 			continue
 		}
@@ -77,15 +98,18 @@ func (c Canvas) Heat(v Heat) string {
 		}
 	}
 	y := float64(len(days)) * row
-	for h := 0; h < 24; h += 3 {
-		t := time.Date(first.Year(), first.Month(), first.Day(), h, 0, 0, 0, first.Location())
-		label := strconv.Itoa(h)
-		if h%6 == 0 {
-			label = c.Locale.Hour(t)
-		} else if cell*3 < c.Text*3 {
-			continue
+	every := 24
+	for _, every = range []int{1, 2, 3, 6, 12} {
+		if float64(every)*cell >= c.width(c.Locale.Hour(first))+c.Text && (every > 2 || columns < 24) {
+			break
 		}
-		c.text(p, gutter+float64(h)*cell+1, y+c.Text*1.2, label, words{})
+	}
+	for h := 0; h < columns; h += every {
+		t := begin.Add(time.Duration(h) * time.Hour)
+		if columns == 24 && len(days) > 1 { // hours of the day, also of one on which the clocks change
+			t = time.Date(first.Year(), first.Month(), first.Day(), h, 0, 0, 0, first.Location())
+		}
+		c.text(p, gutter+float64(h)*cell+1, y+c.Text*1.2, c.Locale.Hour(t), words{})
 	}
 	if high > 0 {
 		c.scale(p, gutter, y+foot, high, v.Label)

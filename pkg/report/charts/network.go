@@ -18,6 +18,9 @@ type Edge struct {
 	Strength float64
 }
 
+// bigNodes is how many nodes stand out by their names.
+const bigNodes = 8
+
 // Network draws what is joined near each other. The same values are the same drawing.
 func (c Canvas) Network(nodes []Node, edges []Edge) string {
 	c = c.withDefaults()
@@ -70,21 +73,38 @@ func (c Canvas) Network(nodes []Node, edges []Edge) string {
 	for i := range nodes {
 		p.el("circle", "cx", num(at[i].x), "cy", num(at[i].y), "r", num(radius[i]), "fill", c.Theme.Second, "stroke", c.Theme.Ground, "stroke-width", "2")
 	}
-	for i, n := range nodes {
+	for i, n := range nodes { // the largest first: theirs are the names that matter
 		size, weight := c.Text, regular
-		if i < 8 {
+		if i < bigNodes {
 			weight = strong
 		}
 		name := c.fit(n.Name, size, weight, c.Text*9)
 		w, h := c.Measure(name, size, weight), size
 		r := radius[i] + size*0.3
-		for _, o := range []area{ // below, above, right, left
+		q := r * 0.75
+		places := []area{ // below, above, right, left, and between
 			{at[i].x - w/2, at[i].y + r, at[i].x + w/2, at[i].y + r + h},
 			{at[i].x - w/2, at[i].y - r - h, at[i].x + w/2, at[i].y - r},
 			{at[i].x + r, at[i].y - h/2, at[i].x + r + w, at[i].y + h/2},
 			{at[i].x - r - w, at[i].y - h/2, at[i].x - r, at[i].y + h/2},
-		} {
-			if o.x1 < 0 || o.y1 < 0 || o.x2 > c.Width || o.y2 > c.Height || slices.ContainsFunc(taken, func(t area) bool { return t.hits(o, 3) }) {
+			{at[i].x + q, at[i].y + q, at[i].x + q + w, at[i].y + q + h},
+			{at[i].x - q - w, at[i].y + q, at[i].x - q, at[i].y + q + h},
+			{at[i].x + q, at[i].y - q - h, at[i].x + q + w, at[i].y - q},
+			{at[i].x - q - w, at[i].y - q - h, at[i].x - q, at[i].y - q},
+		}
+		if i < 2*bigNodes { // at last on the node, and over a part of it
+			for _, down := range []float64{0, 1, -1, 2, -2} {
+				y := at[i].y + down*h*0.7
+				left := min(max(at[i].x-w/2, 0), max(c.Width-w, 0))
+				places = append(places, area{left, y - h/2, left + w, y + h/2})
+			}
+		}
+		for k, o := range places {
+			hidden := taken
+			if k >= 8 {
+				hidden = taken[len(nodes):] // over nodes, but over no other name
+			}
+			if o.x1 < 0 || o.y1 < 0 || o.x2 > c.Width || o.y2 > c.Height || slices.ContainsFunc(hidden, func(t area) bool { return t.hits(o, 3) }) {
 				continue
 			}
 			taken = append(taken, o)

@@ -77,6 +77,112 @@ func (l Locale) Compact(v float64) string {
 	return l.scaled(v)
 }
 
+// TickOf writes a number of an axis that ends at top: all of them in the unit of the last one.
+func (l Locale) TickOf(v, top float64) string {
+	if math.Abs(top) < 10_000 {
+		if v == math.Trunc(v) {
+			return l.Number(int64(v))
+		}
+		return l.decimal(strings.Replace(strconv.FormatFloat(v, 'f', -1, 64), "-", minus, 1))
+	}
+	for _, u := range l.units() {
+		if math.Abs(top) >= u.size && v != 0 {
+			s := strconv.FormatFloat(math.Round(v/u.size*1000)/1000, 'f', -1, 64)
+			return l.decimal(strings.Replace(s, "-", minus, 1)) + u.sign
+		}
+	}
+	return l.Number(int64(v))
+}
+
+// MoneyTickOf writes an amount of such an axis, given in whole units.
+func (l Locale) MoneyTickOf(units, top float64, currency string) string {
+	return l.dress(l.TickOf(units, top), currency)
+}
+
+// millions is where columns of numbers go over from whole numbers to millions.
+const millions = 1e6
+
+// InColumn writes a number of a column whose largest is top: whole numbers, and from a million on
+// millions, so that all of a column are of one unit.
+func (l Locale) InColumn(v, top float64) string {
+	if math.Abs(top) < millions-0.5 {
+		return l.Number(int64(math.Round(v)))
+	}
+	return l.part(v, top)
+}
+
+// part writes a number with two digits after the sign, in the unit of the largest.
+func (l Locale) part(v, top float64) string {
+	for _, u := range l.units() {
+		if u.size < millions || math.Abs(top) < u.size*(1-1e-9) && u.size > millions {
+			continue
+		}
+		if v > 0 && v < u.size/100 {
+			return "<" + l.gap() + l.decimal("0.01") + u.sign
+		}
+		return l.Decimal(v/u.size, 2) + u.sign
+	}
+	return l.Number(int64(v))
+}
+
+// MoneyInColumn writes an amount of a column whose largest is top, both in cents, never rounded up.
+func (l Locale) MoneyInColumn(cents, top int64, currency string) string {
+	units, highest := cents/scale(currency), top/scale(currency)
+	if highest < millions {
+		return l.Money(cents, currency)
+	}
+	cut := int64(10_000)
+	if highest >= 1e9 {
+		cut = 10_000_000
+	}
+	if units >= cut {
+		units = units / cut * cut
+	}
+	return l.dress(l.part(float64(units), float64(highest)), currency)
+}
+
+// MoneyUp writes an amount in whole units, rounded up: what is still missing.
+func (l Locale) MoneyUp(cents int64, currency string) string {
+	s := scale(currency)
+	return l.Money((cents+s-1)/s*s, currency)
+}
+
+// HoursInColumn writes hours of a column whose largest is top.
+func (l Locale) HoursInColumn(hours, top float64) string {
+	switch {
+	case top >= longest:
+		return l.part(hours, top) + fixed + "h"
+	case top >= 99_999.5 && hours >= 1000:
+		return l.Number(int64(math.Round(hours/1000))*1000) + fixed + "h"
+	case top < 10:
+		return l.Decimal(hours, 1) + fixed + "h"
+	}
+	return l.Number(int64(math.Round(hours))) + fixed + "h"
+}
+
+// longest is from when hours are written in millions.
+const longest = 10e6
+
+// Since writes the time since a start: +12 h.
+func (l Locale) Since(d time.Duration) string {
+	h := int64(d / time.Hour)
+	if h == 0 {
+		return "0" + fixed + "h"
+	}
+	return "+" + l.Number(h) + fixed + "h"
+}
+
+// ShortDay writes a day of the month: 22 Nov or 22 nov.
+func (l Locale) ShortDay(t time.Time) string {
+	day := strconv.Itoa(l.in(t).Day()) + fixed
+	if l.french() {
+		return day + [...]string{
+			"janv.", "févr.", "mars", "avr.", "mai", "juin", "juil.", "août", "sept.", "oct.", "nov.", "déc.",
+		}[l.in(t).Month()-1]
+	}
+	return day + l.in(t).Format("Jan")
+}
+
 // Tick writes a number of an axis, as short as it goes: 0, 500, 1K, 2.5M.
 func (l Locale) Tick(v float64) string {
 	if math.Abs(v) < 1000 {
@@ -126,6 +232,9 @@ func (l Locale) scaled(v float64) string {
 	}
 	return l.Number(int64(v))
 }
+
+// One reports whether a number takes the singular: 1, and in French also 0.
+func (l Locale) One(n int64) bool { return n == 1 || n == 0 && l.french() }
 
 // Decimal writes a number with a fixed number of digits after the decimal sign.
 func (l Locale) Decimal(v float64, digits int) string {
@@ -240,15 +349,15 @@ func (l Locale) Duration(d time.Duration) string {
 	return l.Number(int64(h)) + fixed + "h" + fixed + strconv.Itoa(m) + fixed + "min"
 }
 
-// Hours writes a long time in hours, compactly: 1.2M h.
+// Hours writes a long time in hours: 3.2 h, 957,000 h, 12.3M h.
 func (l Locale) Hours(hours float64) string {
-	if hours > 0 && hours < 10 {
+	switch {
+	case hours > 0 && hours < 10:
 		return l.Decimal(hours, 1) + fixed + "h"
+	case hours >= longest:
+		return l.Compact(hours) + fixed + "h"
 	}
-	if hours < 99_999.5 {
-		return l.Number(int64(math.Round(hours))) + fixed + "h"
-	}
-	return l.Compact(hours) + fixed + "h"
+	return l.HoursInColumn(hours, max(hours, 10))
 }
 
 // Clock writes the time of day: 09:03 or 9 h 03.

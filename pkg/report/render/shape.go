@@ -241,7 +241,7 @@ func directions(text []rune) []directed {
 	// The first strong character decides the direction of the whole, whatever is asked for: a mark
 	// from left to right comes first.
 	const mark = "\u200e"
-	if _, err := p.SetString(mark + string(text)); err != nil {
+	if _, err := p.SetString(mark + string(text) + tail(text)); err != nil {
 		return ltr
 	}
 	order, err := p.Order()
@@ -272,6 +272,24 @@ func directions(text []rune) []directed {
 		return ltr
 	}
 	return list
+}
+
+// tail is a mark that holds the ellipsis of a text that was cut where the text ends: left, where its
+// first strong character runs from right to left.
+func tail(text []rune) string {
+	if len(text) == 0 || text[len(text)-1] != '…' {
+		return ""
+	}
+	for _, r := range text {
+		switch p, _ := bidi.LookupRune(r); p.Class() {
+		case bidi.R, bidi.AL:
+			return "\u200f"
+		case bidi.L:
+			return ""
+		default: // weak or neutral
+		}
+	}
+	return ""
 }
 
 // numberAfter returns how much of a stretch that follows text from the right is a number of that text:
