@@ -54,6 +54,7 @@ type reportMakeCmd struct {
 	Templates   string   `help:"Folder of templates (*.svg). Default: those that ship." placeholder:"DIR"`
 	Channel     []string `help:"Only the pictures of these channels: login, display name or Twitch id."`
 	Edition     string   `help:"An earlier edition to compare with: a CSV file of minutes, or another event in the store."`
+	EditionName string   `help:"What the earlier edition is called in the pictures. Default: the name of its file or event." name:"edition-name" placeholder:"NAME"`
 	Force       bool     `help:"Make all pictures again, also those that have not changed."`
 	Avatars     bool     `default:"true" help:"Fetch the streamers' pictures; without, initials are shown." negatable:""`
 	SystemFonts bool     `default:"true" help:"Take scripts that the shipped fonts don't have (Chinese, Japanese, Korean, Thai, …) from the machine's fonts." name:"system-fonts" negatable:""`
@@ -96,7 +97,7 @@ func (c *reportMakeCmd) cache() string {
 	if c.Out == "" {
 		return ""
 	}
-	return filepath.Join(c.Out, ".cache")
+	return filepath.Join(c.Out, report.CacheName)
 }
 
 // templateFiles is a folder of templates; nil for those that ship.
@@ -127,6 +128,13 @@ func (c *reportMakeCmd) check() error {
 	var themes []string
 	for _, t := range charts.Themes() {
 		themes = append(themes, t.Name)
+	}
+	if c.Out != "" {
+		if err := report.CheckOut(c.Out, c.Data); errors.Is(err, report.ErrOut) {
+			return app.Usage("--out: %v", err)
+		} else if err != nil {
+			return err
+		}
 	}
 	return cmp.Or(chosen("language", c.Language, locale.Languages()), chosen("theme", c.Theme, themes), chosen("format", c.Format, report.Formats()))
 }
@@ -224,6 +232,7 @@ func (c *reportMakeCmd) load(ctx context.Context, s store.Store, bar *bar, avata
 		if err != nil {
 			return nil, err
 		}
+		edition.Name = cmp.Or(c.EditionName, edition.Name)
 		o.Edition = &edition
 	}
 	d, err := report.Load(ctx, o)
@@ -280,7 +289,7 @@ type reportCheckCmd struct {
 }
 
 func (reportCheckCmd) Help() string {
-	return `Fills every template with the shortest and the longest content that can be, in all languages and themes, and tells with file, line and layer: placeholders that have no value, texts that are cut even at their smallest size, rows that don't fit, fonts and characters that are missing, and that the note about partial data is nowhere. Exit code 1 when anything is an error; warnings alone are fine.
+	return `Fills every template with the shortest and the longest content that can be, in all languages and themes, and tells with file, line and layer: placeholders that have no value, texts that are cut even at their smallest size (names at their usual length), fonts and characters that are missing, and that the note about partial data is nowhere. Exit code 1 when anything is an error; warnings alone are fine.
 
 Examples:
   tungstene report check
@@ -330,7 +339,7 @@ func (c *reportCheckCmd) Run(ctx context.Context, env app.Env) (err error) {
 			return err
 		}
 	} else {
-		fmt.Fprintf(env.Stdout, "%s checked: %s\n", some(len(set.Names()), "template", "templates"), some(len(problems), "problem", "problems"))
+		fmt.Fprintf(env.Stdout, "%s checked: %s\n", some(len(set.Names()), "template", "templates"), some(len(problems), "warning", "warnings"))
 	}
 	if failed {
 		return app.ErrReported

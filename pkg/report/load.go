@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -329,6 +330,24 @@ func (l *loader) played() {
 	}
 	for _, s := range l.data.Streamers {
 		slices.SortStableFunc(s.Categories, func(a, b statistics.Category) int { return cmp.Compare(b.Time, a.Time) })
+		s.settle()
+	}
+}
+
+// settle makes the times of the categories no longer together than what was streamed: a stream begins
+// before its first sample and ends after its last one, which stream minutes don't count.
+func (s *Streamer) settle() {
+	var whole time.Duration
+	for i := range s.Categories {
+		whole += s.Categories[i].Time
+	}
+	minutes := time.Duration(s.StreamMinutes.N)
+	if !s.StreamMinutes.Known() || whole <= minutes*time.Minute {
+		return
+	}
+	for i := range s.Categories {
+		share := s.Categories[i].Time.Seconds() / whole.Seconds()
+		s.Categories[i].Time = time.Duration(math.Round(share*float64(minutes))) * time.Minute
 	}
 }
 

@@ -14,6 +14,9 @@ import (
 // ManifestName is the file in the output folder that says what each picture was made of.
 const ManifestName = "manifest.json"
 
+// CacheName is the folder in the output folder for what later runs need again.
+const CacheName = ".cache"
+
 // manifestVersion is raised when the drawing itself changes: then all pictures are made anew.
 const manifestVersion = 1
 
@@ -38,13 +41,54 @@ type picture struct {
 	Bytes int64  `json:"bytes"`
 }
 
+// ErrOut is wrapped by errors about a folder that pictures are not written to.
+var ErrOut = errors.New("the folder is not for pictures")
+
+// CheckOut refuses a folder that holds something else than pictures of an earlier run: files in it would
+// be mixed up or written over. One that is not there or empty is fine. data is the folder of the store,
+// where pictures never go; empty for none. Errors wrap ErrOut.
+func CheckOut(dir, data string) error {
+	info, err := os.Stat(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look at the folder of the pictures: %w", err)
+	}
+	if !info.IsDir() {
+		return fmt.Errorf("%w: %s is a file", ErrOut, dir)
+	}
+	if data != "" {
+		if store, err := os.Stat(data); err == nil && os.SameFile(info, store) {
+			return fmt.Errorf("%w: %s holds the data of events; name another folder, such as %s", ErrOut, dir, filepath.Join(dir, "pictures"))
+		}
+	}
+	if file, err := os.ReadFile(filepath.Join(dir, ManifestName)); err == nil {
+		var doc manifestDoc
+		if json.Unmarshal(file, &doc) == nil && doc.Version > 0 && doc.Pictures != nil {
+			return nil
+		}
+		return fmt.Errorf("%w: %s in %s is not that of pictures; name an empty folder", ErrOut, ManifestName, dir)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("look at the folder of the pictures: %w", err)
+	}
+	for _, e := range entries {
+		if e.Name() != CacheName {
+			return fmt.Errorf("%w: %s is not empty (%s), and has no %s of an earlier run; name an empty folder", ErrOut, dir, e.Name(), ManifestName)
+		}
+	}
+	return nil
+}
+
 // openManifest reads the manifest of a folder. One of another version or event, or that can't be read, is
 // as none: the pictures are made anew.
 func openManifest(dir, event string) (*manifest, error) {
 	m := &manifest{path: filepath.Join(dir, ManifestName), doc: manifestDoc{Version: manifestVersion, Event: event, Pictures: map[string]picture{}}}
 	data, err := os.ReadFile(m.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return m, nil
+	if errors.Is(err, fs.ErrNotExist) { // from now on the folder is that of pictures
+		return m, m.write()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the manifest of the pictures: %w", err)

@@ -129,7 +129,7 @@ func Names() []Name {
 		{"goals.latest", rows, OfTheEvent, "those of streamers that were reached last: as goals.global"},
 		{"goals.next", rows, OfTheEvent, "those that come next: as goals.global"},
 		{"pairs", rows, OfTheEvent, "pairs that share most chatters: name, initials, avatar, other, value, chart share"},
-		{"bursts", rows, OfTheEvent, "when chats went wild: name, initials, avatar, times (×14), value (when), detail, chart share"},
+		{"bursts", rows, OfTheEvent, "when chats went wild: name, initials, avatar, value (×14), when, detail, chart share"},
 	}
 }
 

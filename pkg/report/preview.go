@@ -191,19 +191,32 @@ func (p *Preview) choose(r *http.Request) (choice, error) {
 		set: set, data: p.snapshot(), Template: q.Get("template"), Language: q.Get("language"), Theme: q.Get("theme"), Channel: q.Get("channel"),
 		Sample: q.Get("sample"),
 	}
-	if !slices.Contains(set.Names(), c.Template) {
-		c.Template = set.Names()[0]
-	}
-	if !slices.Contains(locale.Languages(), c.Language) {
-		c.Language = locale.Languages()[0]
-	}
-	if !slices.Contains(themeNames(), c.Theme) {
-		c.Theme = themeNames()[0]
-	}
 	if slices.Contains(SampleNames(), c.Sample) {
 		c.data = Sample(c.Sample)
 	} else {
 		c.Sample = ""
+	}
+	names := c.templates()
+	if c.Template == "" {
+		c.Template = names[0]
+		if slices.Contains(names, firstShown) {
+			c.Template = firstShown
+		}
+	}
+	if !slices.Contains(set.Names(), c.Template) {
+		return c, fmt.Errorf("%w: there is no template %q: use one of %s", errNotThere, c.Template, strings.Join(names, ", "))
+	}
+	for _, v := range []struct {
+		what   string
+		chosen *string
+		all    []string
+	}{{"language", &c.Language, locale.Languages()}, {"theme", &c.Theme, themeNames()}} {
+		if *v.chosen == "" {
+			*v.chosen = v.all[0]
+		}
+		if !slices.Contains(v.all, *v.chosen) {
+			return c, fmt.Errorf("%w: %s %q: use one of %s", ErrConfig, v.what, *v.chosen, strings.Join(v.all, ", "))
+		}
 	}
 	if c.data.streamer(c.Channel) == nil {
 		c.Channel = ""
@@ -214,10 +227,38 @@ func (p *Preview) choose(r *http.Request) (choice, error) {
 	return c, nil
 }
 
+// firstShown is the template that the preview opens with.
+const firstShown = "summary"
+
+// errNotThere is wrapped by errors about a template that is not there.
+var errNotThere = errors.New("not found")
+
+// templates are those that are listed: without a comparison where there is nothing to compare with.
+func (c choice) templates() []string {
+	all := c.set.Names()
+	names := slices.DeleteFunc(slices.Clone(all), func(n string) bool { return n == "comparison" && c.data.Comparison == nil && n != c.Template })
+	if len(names) == 0 {
+		return all
+	}
+	return names
+}
+
+// refuse answers a request that can't be met.
+func refuse(w http.ResponseWriter, err error) {
+	code := http.StatusInternalServerError
+	switch {
+	case errors.Is(err, errNotThere):
+		code = http.StatusNotFound
+	case errors.Is(err, ErrConfig):
+		code = http.StatusBadRequest
+	}
+	http.Error(w, err.Error(), code)
+}
+
 func (p *Preview) page(w http.ResponseWriter, r *http.Request) {
 	c, err := p.choose(r)
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
+		refuse(w, err)
 		return
 	}
 	page, err := template.New("preview").Parse(previewPage)
@@ -242,7 +283,7 @@ func (p *Preview) page(w http.ResponseWriter, r *http.Request) {
 		streamers = append(streamers, option{Value: s.Channel, Label: s.Name, Chosen: s.Channel == c.Channel})
 	}
 	view := map[string]any{
-		"Event": c.data.Event.Name, "Templates": options(c.Template, c.set.Names()...), "Languages": options(c.Language, locale.Languages()...),
+		"Event": c.data.Event.Name, "Templates": options(c.Template, c.templates()...), "Languages": options(c.Language, locale.Languages()...),
 		"Themes": options(c.Theme, themeNames()...), "Samples": samples, "Streamers": streamers, "OfStreamer": OfStreamer(c.Template),
 	}
 	theme, _ := Theme(c.Theme)
@@ -268,7 +309,7 @@ func (c choice) values(theme charts.Theme, m filled.Measurer) filled.Values {
 func (p *Preview) picture(w http.ResponseWriter, r *http.Request) {
 	c, err := p.choose(r)
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
+		refuse(w, err)
 		return
 	}
 	theme, _ := Theme(c.Theme)

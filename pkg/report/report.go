@@ -179,11 +179,14 @@ func Run(ctx context.Context, d *Data, cfg Config) (Result, error) {
 		return res, err
 	}
 	res.Pictures = len(jobs)
-	if err := folders(cfg.Out, jobs); err != nil {
-		return res, err
+	if err := os.MkdirAll(cfg.Out, 0o755); err != nil { //nolint:gosec // pictures are public
+		return res, fmt.Errorf("make the folder of the pictures: %w", err)
 	}
 	notes, err := openManifest(cfg.Out, d.Event.Slug)
 	if err != nil {
+		return res, err
+	}
+	if err := folders(cfg.Out, jobs); err != nil {
 		return res, err
 	}
 	var mu sync.Mutex

@@ -943,7 +943,7 @@ func (l Look) rhythm(v *template.Values, d *Data) {
 	for _, b := range bursts[:min(len(bursts), boardRowsMost)] {
 		row := l.row(d, b.Channel)
 		times := l.locale.Decimal(b.Ratio, 0)
-		row.Text["value"], row.Text["times"] = l.locale.Moment(b.PeakAt), "×"+times
+		row.Text["value"], row.Text["when"] = "×"+times, l.locale.Moment(b.PeakAt)
 		row.Text["detail"] = l.say("line.times", times)
 		row.Charts["share"] = l.share(b.Ratio, bursts[0].Ratio)
 		v.Rows["bursts"] = append(v.Rows["bursts"], row)
