@@ -249,7 +249,7 @@ func (s *Sim) zevent(r *http.Request) charityAnswer {
 	for i, ch := range list {
 		viewers += ch.viewers
 		out.Live[i] = zeventLive{
-			TwitchID: ch.ID, Display: ch.Name, Twitch: ch.Login, ProfileURL: "http://" + r.Host + "/sim/picture/" + ch.ID + ".svg",
+			TwitchID: ch.ID, Display: ch.Name, Twitch: ch.Login, ProfileURL: "http://" + r.Host + "/sim/picture/" + ch.ID + ".png",
 			Online: ch.live, Game: ch.game, Viewers: count(ch.viewers), StreamlabsID: memberID(i),
 			DonationURL: "https://streamlabscharity.invalid/" + ch.Login, Donations: euros(ch.cents, currency),
 		}

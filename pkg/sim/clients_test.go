@@ -3,6 +3,7 @@ package sim_test
 import (
 	"context"
 	"encoding/json"
+	"image/png"
 	"io"
 	"net/http"
 	"net/url"
@@ -202,8 +203,8 @@ func TestUsersAndChannels(t *testing.T) {
 			t.Errorf("user %+v", u)
 		}
 		b, _ := get(t, u.ProfileImageURL, http.StatusOK)
-		if !strings.HasPrefix(b, "<svg ") {
-			t.Errorf("picture: %q", b)
+		if img, err := png.Decode(strings.NewReader(b)); err != nil || img.Bounds().Dx() != 300 {
+			t.Errorf("picture: %v, %q", err, b)
 		}
 	}
 	info, err := c.GetChannelInformation(&helix.GetChannelInformationParams{BroadcasterIDs: []string{chs[2].ID, "42"}})

@@ -9,6 +9,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"image"
+	"image/color"
+	"image/png"
 	"io"
 	"math"
 	"net"
@@ -491,7 +494,7 @@ func (s *Sim) users(q url.Values, r *http.Request) helixAnswer {
 	for _, ch := range s.lookup(ids, logins) {
 		data = append(data, user{
 			ID: ch.ID, Login: ch.Login, DisplayName: ch.Name, BroadcasterType: "partner",
-			ProfileImageURL: "http://" + r.Host + "/sim/picture/" + ch.ID + ".svg", CreatedAt: "2016-05-01T10:00:00Z",
+			ProfileImageURL: "http://" + r.Host + "/sim/picture/" + ch.ID + ".png", CreatedAt: "2016-05-01T10:00:00Z",
 		})
 	}
 	return helixAnswer{status: http.StatusOK, body: struct {
@@ -537,28 +540,34 @@ func (s *Sim) channelInformation(q url.Values, _ *http.Request) helixAnswer {
 	}{data}}
 }
 
-// picture draws a channel's picture: a pattern of its id.
+// picture draws a channel's picture: a pattern of its id, of 300 by 300 pixels as Twitch has them.
 func picture(w http.ResponseWriter, r *http.Request) {
+	const cells, side = 5, 60
 	h := uint64(14695981039346656037)
 	for _, c := range []byte(r.PathValue("name")) {
 		h = (h ^ uint64(c)) * 1099511628211
 	}
 	h = mix(h)
-	var b strings.Builder
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 5 5" shape-rendering="crispEdges">`+
-		`<rect width="5" height="5" fill="hsl(%d 45%% 18%%)"/><g fill="hsl(%d 70%% 62%%)">`, h%360, (h%360+40)%360)
-	for i := range 15 {
-		if x, y := i%3, i/3; h>>(16+i)&1 == 1 {
-			fmt.Fprintf(&b, `<path d="M%d %dh1v1h-1z"/>`, x, y)
-			if x < 2 {
-				fmt.Fprintf(&b, `<path d="M%d %dh1v1h-1z"/>`, 4-x, y)
-			}
+	hue := float64(h % 360)
+	img := image.NewPaletted(image.Rect(0, 0, cells*side, cells*side), color.Palette{hsl(hue, 0.45, 0.18), hsl(math.Mod(hue+40, 360), 0.7, 0.62)})
+	for i := range img.Pix {
+		x, y := i%(cells*side)/side, i/(cells*side)/side
+		if x = min(x, cells-1-x); h>>(16+x+3*y)&1 == 1 { // the right half mirrors the left
+			img.Pix[i] = 1
 		}
 	}
-	b.WriteString("</g></svg>")
-	w.Header().Set("Content-Type", "image/svg+xml")
+	w.Header().Set("Content-Type", "image/png")
 	w.Header().Set("Cache-Control", "max-age=86400")
-	_, _ = io.WriteString(w, b.String()) // a client that went away needs no picture
+	_ = png.Encode(w, img) // a client that went away needs no picture
+}
+
+// hsl is a colour of a hue in degrees, a saturation and a lightness.
+func hsl(hue, saturation, lightness float64) color.RGBA {
+	channel := func(n float64) uint8 {
+		k := math.Mod(n+hue/30, 12)
+		return uint8(math.Round(255 * (lightness - saturation*min(lightness, 1-lightness)*max(-1, min(k-3, 9-k, 1)))))
+	}
+	return color.RGBA{channel(0), channel(8), channel(4), 255}
 }
 
 func (s *Sim) simClock(w http.ResponseWriter, _ *http.Request) {
