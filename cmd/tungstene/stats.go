@@ -94,11 +94,11 @@ func (c *statsIn) in(r *statistics.Reader) (statistics.Range, error) {
 		return rg, nil
 	}
 	local := func(t time.Time) string { return t.In(r.Location()).Format(time.RFC3339) }
-	until := "is to " + local(whole.To)
+	span := fmt.Sprintf("is from %s to %s", local(whole.From), local(whole.To))
 	if r.Event().End.IsZero() {
-		until = "is counted to " + local(whole.To)
+		span = fmt.Sprintf("began at %s and is counted until %s", local(whole.From), local(whole.To))
 	}
-	return rg, app.Usage("--from and --to leave less than a minute of event %s, which is from %s and %s", r.Event().Slug, local(whole.From), until)
+	return rg, app.Usage("--from and --to leave less than a minute of event %s: it %s", r.Event().Slug, span)
 }
 
 func printJSON(w io.Writer, v any) error {
@@ -293,11 +293,13 @@ func showSummary(w io.Writer, r *statistics.Reader, s *statistics.Summary) {
 			if one.Started.Before(one.From) {
 				from += " (began " + when(r, one.Started) + ")"
 			}
-			switch {
-			case one.Ended.IsZero():
-				until += " (no end is known)"
+			switch now := s.Through.Add(time.Minute); {
 			case one.Ended.After(one.To):
 				until += " (ended " + when(r, one.Ended) + ")"
+			case one.Ended.IsZero() && one.To.Equal(now) && !now.Equal(r.Whole().To):
+				until += " (running)"
+			case one.Ended.IsZero():
+				until += " (no end is known)"
 			}
 			add(from, until, lengthText(one.Length()), one.Category, one.Title)
 		}
@@ -494,7 +496,11 @@ func (c *statsLeaderboardCmd) show(w io.Writer, r *statistics.Reader, b statisti
 		return nil
 	}
 	fmt.Fprintf(w, "%s until %s\n\n", b.By, when(r, b.To))
-	table(w, "PLACE\tCHANGE\tSTREAMER\tVALUE\tOF THE EVENT", func(add func(...any)) {
+	header := "PLACE\tCHANGE\tSTREAMER\tVALUE"
+	if b.Rows[0].Share > 0 {
+		header += "\tOF THE EVENT"
+	}
+	table(w, header, func(add func(...any)) {
 		for _, row := range b.Rows {
 			value, share, change := countText(row.Value), "", ""
 			switch b.By {
