@@ -1,6 +1,7 @@
 package goals
 
 import (
+	"errors"
 	"slices"
 	"strings"
 
@@ -154,7 +155,7 @@ func (r *reader) csv(text string) {
 func (r *reader) line(x row, at [columns]int, separator byte, width int) {
 	last := max(slices.Max(at[:]), width-1)
 	if separator == ',' && !x.quoted[0] && len(x.cells) > last+1 && at[columnAmount] == 0 && split(x.cells, r.currency) {
-		r.problem(x.line, x.cells[0]+","+x.cells[1], "can be read in two ways: quote the amount, or put ; between the columns")
+		r.problem(x.line, x.cells[0]+","+x.cells[1], "can be read in two ways: write the amount without a comma in it, or put ; between the columns")
 		return
 	}
 	cell := func(column int) string {
@@ -212,8 +213,13 @@ func split(cells []string, currency string) bool {
 	if second == "" || second[0] < '0' || second[0] > '9' {
 		return false
 	}
-	_, err := money.Parse(cells[0]+","+second, currency)
-	return err == nil
+	return amountLike(cells[0]+","+second, currency)
+}
+
+// amountLike reports whether a text is an amount, be it one that can be read in two ways.
+func amountLike(text, currency string) bool {
+	_, err := money.Parse(text, currency)
+	return err == nil || errors.Is(err, money.ErrAmbiguous)
 }
 
 // layout finds the separator, and whether the list has a header.
@@ -232,7 +238,7 @@ func (r *reader) layout(text string) (separator byte, header bool) {
 		for _, x := range list {
 			if len(x.cells) > 1 {
 				n++
-				if _, err := money.Parse(x.cells[0], r.currency); err == nil {
+				if amountLike(x.cells[0], r.currency) {
 					n++
 				}
 			}

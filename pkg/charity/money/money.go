@@ -13,6 +13,9 @@ import (
 // currency can hold exactly.
 var ErrInvalid = errors.New("invalid amount")
 
+// ErrAmbiguous is wrapped by the errors for amounts that can be read in two ways, beside ErrInvalid.
+var ErrAmbiguous = fmt.Errorf("%w", ErrInvalid)
+
 // The languages that Format knows; any other is written as English.
 const (
 	French  = "fr"
@@ -33,11 +36,13 @@ func Digits(currency string) (int, bool) {
 
 // Parse reads an amount that a person wrote: "815.49", "1 234,56 €", "€1,234.5", "16’179’096", "1e3".
 // Spaces of any kind, apostrophes, commas and points may group the digits by three; a comma or point
-// that can't be a group's begins the decimals. A point that stands alone begins decimals ("1.234" is
-// refused in euros, not read as a thousand); a comma that stands alone with three digits after it
-// groups (where the currency itself has three decimals: only if the currency is written first). The currency may stand before or after, as sign or code, and must then be this one. Every
-// error wraps ErrInvalid: for what is no amount, what is ambiguous, what has more decimals than the
-// currency (zeros apart), and what does not fit an int64.
+// that can't be a group's begins the decimals. One point or comma with exactly three digits after it
+// and one to three before is a thousand to some and one to others: "15.000" and "1,000" are refused,
+// zeros or not (ErrAmbiguous). Known are a comma where the currency is written first ("€1,000"), which
+// groups, and in currencies of three decimals a point, and a comma where the currency is written
+// after, which begin them. The currency may stand before or after, as sign or code, and must then be
+// this one. Every error wraps ErrInvalid: for what is no amount, what is ambiguous, what has more
+// decimals than the currency (zeros apart), and what does not fit an int64.
 func Parse(text, currency string) (int64, error) {
 	return parse(text, currency)
 }

@@ -23,7 +23,22 @@ func TestParse(t *testing.T) {
 		{"815", "EUR", 81500},
 		{"815.4", "EUR", 81540},
 		{"815,4", "EUR", 81540},
-		{"815.490", "EUR", 81549},
+		{"815.490", "EUR", -1},
+		{"0.490", "EUR", 49},
+		{"1815.490", "EUR", 181549},
+		{"15.000", "EUR", -1},
+		{"15.000 €", "EUR", -1},
+		{"€15.000", "EUR", -1},
+		{"-15.000", "EUR", -1},
+		{"1.000", "JPY", -1},
+		{"1,000", "JPY", -1},
+		{"1,000", "EUR", -1},
+		{"1,000 €", "EUR", -1},
+		{"€1,000", "EUR", 100000},
+		{"EUR 1,000", "EUR", 100000},
+		{"1.500e3", "EUR", 150000},
+		{"15.0000", "EUR", 1500},
+		{"15.000,00", "EUR", 1500000},
 		{".5", "EUR", 50},
 		{",5 €", "EUR", 50},
 		{"€.50", "EUR", 50},
@@ -32,7 +47,7 @@ func TestParse(t *testing.T) {
 		{"1\u2009234,56€", "EUR", 123456},
 		{"€1,234.5", "EUR", 123450},
 		{"€ 1,234", "EUR", 123400},
-		{"1,234", "EUR", 123400},
+		{"1,234", "EUR", -1},
 		{"1,234,567", "EUR", 123456700},
 		{"1.234.567", "EUR", 123456700},
 		{"1.234,50", "EUR", 123450},
@@ -121,6 +136,28 @@ func TestParse(t *testing.T) {
 		case err != nil && (!errors.Is(err, money.ErrInvalid) || got != 0):
 			t.Errorf("%q in %s: %d, %v", tc.text, tc.currency, got, err)
 		}
+	}
+}
+
+func TestWhatCanBeReadInTwoWays(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ text, currency, remedy string }{
+		{"15.000", "EUR", "write 15000 or 15.00"},
+		{"15,000", "EUR", "write 15000 or 15.00"},
+		{"1.234 €", "EUR", "write 1234 or 1.23"},
+		{"1,000", "JPY", "write 1000 or 1"},
+		{"1,234", "KWD", "write 1234 or 1.234"},
+	} {
+		_, err := money.Parse(tc.text, tc.currency)
+		if !errors.Is(err, money.ErrAmbiguous) || !errors.Is(err, money.ErrInvalid) || !strings.HasSuffix(err.Error(), "can be read in two ways: "+tc.remedy) {
+			t.Errorf("%q in %s: %v", tc.text, tc.currency, err)
+		}
+	}
+	if _, err := money.Parse("1.2345", "EUR"); errors.Is(err, money.ErrAmbiguous) || err == nil {
+		t.Error(err)
+	}
+	if n, err := money.ParseNumber("15.000", "EUR"); err != nil || n != 1500 {
+		t.Errorf("a machine's 15.000 is %d, %v", n, err)
 	}
 }
 
@@ -247,7 +284,7 @@ func abs(n int64) int64 {
 }
 
 func FuzzParse(f *testing.F) {
-	for _, s := range []string{"815.49", "1 234,56 €", "€1,234.5", "1e3", "-1’234.50", "\u22125", "1,234", ",5", "12e-2", "$US 5"} {
+	for _, s := range []string{"815.49", "1 234,56 €", "€1,234.5", "1e3", "-1’234.50", "\u22125", "1,234", ",5", "12e-2", "$US 5", "15.000", "1,000 €", "€1,000", "0.500"} {
 		for _, c := range []string{"EUR", "USD", "JPY", "KWD"} {
 			f.Add(s, c)
 		}

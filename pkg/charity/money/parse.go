@@ -177,7 +177,7 @@ func parse(text, currency string) (int64, error) {
 	if before != "" && after != "" || !names(before, currency) || !names(after, currency) {
 		return 0, invalid(text, "is not an amount in %s", currency)
 	}
-	plain, err := ungroup(text, number, lone(digits, before, after))
+	plain, err := ungroup(text, number, digits, lone(digits, before, after))
 	if err != nil {
 		return 0, err
 	}
@@ -205,20 +205,30 @@ const (
 	either                    // can be read in two ways
 )
 
-// lone says what such a comma means: where a currency has three decimals, those who write it after the
-// number put a comma before the decimals, and those who write it first group with commas.
+// lone says what such a comma means. Those who write the currency first group with commas. It is a
+// thousand in English and one in French else, but where a currency has three decimals and stands after
+// the number.
 func lone(digits int, before, after string) loneComma {
 	switch {
-	case digits != 3 || before != "":
+	case before != "":
 		return groups
-	case after != "":
+	case digits == 3 && after != "":
 		return decimals
 	}
 	return either
 }
 
+// twoWays refuses whole and three digits after a point or comma, and says how to write either.
+func twoWays(text, whole, rest string, digits int) error {
+	cents := whole
+	if digits > 0 {
+		cents += "." + rest[:digits]
+	}
+	return fmt.Errorf("%w: %.40q can be read in two ways: write %s or %s", ErrAmbiguous, text, whole+rest, cents)
+}
+
 // ungroup writes a number with a point before its decimals and nothing between its groups.
-func ungroup(text, number string, comma3 loneComma) (string, error) {
+func ungroup(text, number string, digits int, comma3 loneComma) (string, error) {
 	mantissa, exponent := number, ""
 	if i := strings.IndexAny(number, "eE"); i >= 0 {
 		mantissa, exponent = number[:i], number[i:]
@@ -241,6 +251,8 @@ func ungroup(text, number string, comma3 loneComma) (string, error) {
 	comma, dot := strings.LastIndexByte(s, ','), strings.LastIndexByte(s, '.')
 	commas, dots := strings.Count(s, ","), strings.Count(s, ".")
 	spaced := strings.ContainsAny(s, " '")
+	// group reports whether the three digits after the separator at i may be a group.
+	group := func(i int) bool { return len(s)-i-1 == 3 && i <= 3 && s[0] != '0' && !spaced && exponent == "" }
 	switch {
 	case commas > 0 && dots > 0:
 		point = max(comma, dot)
@@ -251,12 +263,14 @@ func ungroup(text, number string, comma3 loneComma) (string, error) {
 			return "", invalid(text, "has several decimal points")
 		}
 	case dots == 1:
+		if digits < 3 && group(dot) {
+			return "", twoWays(text, s[:dot], s[dot+1:], digits)
+		}
 		point = dot
 	case commas == 1:
-		rest := len(s) - comma - 1
-		grouping := rest == 3 && comma <= 3 && s[0] != '0' && !spaced && exponent == ""
+		grouping := group(comma)
 		if grouping && comma3 == either {
-			return "", invalid(text, "can be read in two ways: write it without groups, or with a point before the decimals")
+			return "", twoWays(text, s[:comma], s[comma+1:], digits)
 		}
 		if !grouping || comma3 == decimals {
 			point = comma
