@@ -18,7 +18,9 @@ import (
 
 	"github.com/tungstene/tungstene/pkg/report"
 	"github.com/tungstene/tungstene/pkg/report/charts"
+	"github.com/tungstene/tungstene/pkg/report/locale"
 	"github.com/tungstene/tungstene/pkg/report/render"
+	"github.com/tungstene/tungstene/pkg/report/template"
 	"github.com/tungstene/tungstene/pkg/statistics"
 )
 
@@ -285,6 +287,12 @@ func TestPreview(t *testing.T) {
 	if body := get(t, base+"/picture.png?sample=shortest"); !strings.Contains(body, ">a<") {
 		t.Errorf("the picture of the shortest: %s", body)
 	}
+	for query, want := range map[string]int{"template=nosuch": http.StatusNotFound, "language=xx": http.StatusBadRequest, "theme=pink": http.StatusBadRequest} {
+		res := request(t, base+"/picture.png?"+query)
+		if err := res.Body.Close(); err != nil || res.StatusCode != want {
+			t.Errorf("%s: status %d, want %d (%v)", query, res.StatusCode, want, err)
+		}
+	}
 	changed := follow(t, base+"/changes")
 	<-changed // it begins with one
 	write("something longer")
@@ -294,4 +302,59 @@ func TestPreview(t *testing.T) {
 		t.Errorf("run: %v", err)
 	}
 	http.DefaultClient.CloseIdleConnections()
+}
+
+func TestOnlyFoldersOfPicturesAreWrittenTo(t *testing.T) {
+	made := t.TempDir()
+	if _, err := report.Run(t.Context(), report.Sample(report.SampleShortest), report.Config{Out: made, Canvas: &board{}}); err != nil {
+		t.Fatal(err)
+	}
+	broken, other, foreign := t.TempDir(), t.TempDir(), t.TempDir()
+	for _, path := range []string{filepath.Join(broken, report.CacheName, "a"), filepath.Join(other, "thesis.txt"), filepath.Join(foreign, report.ManifestName)} {
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte("{}"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, c := range map[string]struct {
+		dir, data string
+		fine      bool
+	}{
+		"not there":                  {filepath.Join(other, "new"), "", true},
+		"empty":                      {t.TempDir(), "", true},
+		"of an earlier run":          {made, other, true},
+		"broken off while reading":   {broken, "", true},
+		"something else":             {other, "", false},
+		"a manifest of something":    {foreign, "", false},
+		"the data, also with a rest": {made + "/.", made, false},
+		"a file":                     {filepath.Join(other, "thesis.txt"), "", false},
+	} {
+		if err := report.CheckOut(c.dir, c.data); (err == nil) != c.fine || err != nil && !errors.Is(err, report.ErrOut) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestEditionsOfOtherCurrencies compares euros with dollars: no amount has the sign of the other.
+func TestEditionsOfOtherCurrencies(t *testing.T) {
+	set, err := report.OpenSet(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	theme, _ := report.Theme("dark")
+	d := report.Sample(report.SampleTypical)
+	d.Comparison.There.Name, d.Comparison.There.Currency = "testdata/agdq2020-minutes.csv", "USD"
+	v := set.Look(d, locale.French, theme, nil).Event(d)
+	if here, there := v.Text["compare.here"], v.Text["compare.there"]; here != "Marathon 2026 · EUR" || there != "agdq2020 · USD" {
+		t.Errorf("the legend is %q and %q", here, there)
+	}
+	drawing, err := v.Charts["compare.donations"](template.Placeholder{Box: template.Box{Width: 1000, Height: 300}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s := string(drawing); strings.ContainsAny(s, "€$") || !strings.Contains(s, "+24") {
+		t.Errorf("the axes: %s", s)
+	}
 }

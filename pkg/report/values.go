@@ -121,6 +121,9 @@ func (l Look) numbers(s *statistics.Summary) map[string]string {
 	if s.StreamMinutes.Known() {
 		v["stream_time"] = l.locale.Duration(time.Duration(s.StreamMinutes.N) * time.Minute)
 		v["stream_hours"] = l.locale.Hours(float64(s.StreamMinutes.N) / 60)
+		if s.StreamMinutes.N < 60 {
+			v["stream_hours"] = v["stream_time"]
+		}
 	}
 	if s.PeakViewers.Known() && s.PeakViewers.N > 0 && !s.PeakAt.IsZero() {
 		v["viewers.peak_line"] = l.say("line.peak", v["viewers.peak"], v["viewers.peak_at"])
@@ -405,7 +408,11 @@ func (l Look) share(part, of float64) template.Drawing {
 
 // spanOf is the time that charts show, with the end of what is counted.
 func spanOf(d *Data) charts.Span {
-	return charts.Span{From: d.Range.From, To: d.Range.To, Until: d.Until}
+	axis := d.Axis
+	if axis.Empty() {
+		axis = d.Range
+	}
+	return charts.Span{From: axis.From, To: axis.To, Until: d.Until}
 }
 
 // curves are the charts over time of the event, or of a streamer whose curve is by ten minutes.
@@ -587,7 +594,7 @@ func (l Look) moments(d *Data, channel string) []charts.Marker {
 	}
 	slices.SortStableFunc(raids, func(a, b statistics.Raid) int { return cmp.Compare(b.Viewers, a.Viewers) })
 	for _, r := range raids[:min(len(raids), 3)] {
-		marks = append(marks, charts.Marker{Time: r.Time, Kind: charts.MarkRaid, Label: l.say("mark.raid", l.locale.Compact(float64(r.Viewers)))})
+		marks = append(marks, charts.Marker{Time: r.Time, Kind: charts.MarkRaid, Label: l.say("mark.raid", l.locale.Number(r.Viewers))})
 	}
 	return marks
 }
@@ -762,20 +769,32 @@ func (l Look) goals(v *template.Values, d *Data) {
 	v.Rows["goals.next"] = l.goalRows(d, next[:min(len(next), boardRowsMost)])
 }
 
+// amounts writes the amounts of goals in one unit: whole, or in millions where none of them is small
+// beside the largest.
+func (l Look) amounts(list []goals.Status) func(record.Money) string {
+	least, most := int64(math.MaxInt64), int64(0)
+	for _, g := range list {
+		least, most = min(least, g.Goal.Money.Cents), max(most, g.Goal.Money.Cents)
+	}
+	return func(m record.Money) string {
+		if top := locale.Units(most, m.Currency); top >= 1e6 && least > most/100 {
+			return l.locale.MoneyTickOf(locale.Units(m.Cents, m.Currency), top, m.Currency)
+		}
+		return l.locale.Money(m.Cents, m.Currency)
+	}
+}
+
 // almost is the longest bar of a goal that is not reached, of 1000: to be seen that it is not.
 const almost = 970
 
 func (l Look) goalRows(d *Data, list []goals.Status) []template.Values {
 	var rows []template.Values
-	top := int64(0)
-	for _, g := range list {
-		top = max(top, g.Goal.Money.Cents)
-	}
+	amount := l.amounts(list)
 	for _, g := range list {
 		v := l.row(d, g.Goal.Channel)
 		v.Text["who"] = v.Text["name"]
 		v.Text["name"] = g.Goal.Name
-		v.Text["amount"] = l.locale.MoneyInColumn(g.Goal.Money.Cents, top, g.Goal.Money.Currency)
+		v.Text["amount"] = amount(g.Goal.Money)
 		status := nothing
 		switch {
 		case g.Reached && !g.ReachedAt.IsZero():

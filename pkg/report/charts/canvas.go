@@ -306,7 +306,11 @@ func (c Canvas) ticks(s Span, width float64) []tick {
 	if step == 24*time.Hour {
 		days = max(1, int(math.Ceil(s.seconds()/step.Seconds()*(c.width("mmm.")+c.Text)/width)))
 		if days > 1 {
-			days = int(math.Ceil(s.seconds() / step.Seconds() * (c.width(c.Locale.ShortDay(s.From)) + c.Text) / width))
+			widest := 0.0
+			for d, n := s.From, 0; n < 62 && !d.After(s.To); d, n = d.AddDate(0, 0, 1), n+1 {
+				widest = max(widest, c.Measure(c.Locale.ShortDay(d), c.Text, strong))
+			}
+			days = int(math.Ceil(s.seconds() / step.Seconds() * (widest + c.Text) / width))
 		}
 	}
 	var out []tick

@@ -219,3 +219,40 @@ func TestNetworkIsTheSameEachTime(t *testing.T) {
 		t.Error("the order of what is given changes the drawing")
 	}
 }
+
+// TestWhatIsToComeIsNoGap draws an event of which half is counted: nothing is missing after that.
+func TestWhatIsToComeIsNoGap(t *testing.T) {
+	const unknown = -1
+	s := span(6)
+	series := hourly(5, unknown, 6, unknown, unknown, unknown)
+	var bars []charts.Bar
+	for _, p := range series.Points {
+		bars = append(bars, charts.Bar{From: p.Time, To: p.Time.Add(time.Hour), Value: p.Value, Known: p.Known})
+	}
+	for name, draw := range map[string]func(s charts.Span) string{
+		"curve": func(s charts.Span) string {
+			return canvas(600, 200).Curve(charts.Curve{Span: s, Series: []charts.Series{series}})
+		},
+		"bars": func(s charts.Span) string { return canvas(600, 200).Bars(charts.Bars{Span: s, Bars: bars}) },
+		"heat": func(s charts.Span) string { return canvas(600, 200).Heat(charts.Heat{Span: s, Bars: bars}) },
+	} {
+		hatched := func(s charts.Span) (width float64) {
+			for _, e := range elements(t, draw(s)) {
+				if e.name == "rect" && e.attr["fill-opacity"] == "0.35" {
+					w, err := strconv.ParseFloat(e.attr["width"], 64)
+					if err != nil {
+						t.Fatal(err)
+					}
+					width += w
+				}
+			}
+			return width
+		}
+		s.Until = time.Time{}
+		whole := hatched(s)
+		s.Until = start.Add(3 * time.Hour)
+		if half := hatched(s); half < whole/5 || half > whole/3 {
+			t.Errorf("%s: %.0f pixels are hatched of an event that runs, %.0f of one that is over", name, half, whole)
+		}
+	}
+}

@@ -50,7 +50,7 @@ func (c Canvas) Heat(v Heat) string {
 		gutter = max(gutter, c.Measure(name(d), c.Text, strong))
 	}
 	gutter = math.Ceil(gutter + c.Text*0.8)
-	foot := math.Round(c.Text * 1.7)
+	foot := math.Round(c.Text * 2.1)
 	legend := math.Round(c.Text * 2)
 	cell := math.Floor((c.Width - gutter) / float64(columns))
 	row := math.Floor(min((c.Height-foot-legend)/float64(len(days)), cell*tall))

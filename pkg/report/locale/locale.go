@@ -150,8 +150,8 @@ func (l Locale) MoneyUp(cents int64, currency string) string {
 // HoursInColumn writes hours of a column whose largest is top.
 func (l Locale) HoursInColumn(hours, top float64) string {
 	switch {
-	case top >= longest:
-		return l.part(hours, top) + fixed + "h"
+	case top >= millions-500:
+		return l.part(hours, max(top, millions)) + fixed + "h"
 	case top >= 99_999.5 && hours >= 1000:
 		return l.Number(int64(math.Round(hours/1000))*1000) + fixed + "h"
 	case top < 10:
@@ -357,7 +357,10 @@ func (l Locale) Hours(hours float64) string {
 	case hours >= longest:
 		return l.Compact(hours) + fixed + "h"
 	}
-	return l.HoursInColumn(hours, max(hours, 10))
+	if hours >= 99_999.5 {
+		hours = math.Round(hours/1000) * 1000
+	}
+	return l.Number(int64(math.Round(hours))) + fixed + "h"
 }
 
 // Clock writes the time of day: 09:03 or 9 h 03.
