@@ -1,6 +1,7 @@
 package record
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -16,8 +17,13 @@ const MaxCents = 1 << 50
 const MaxBodyBytes = 3 << 20
 
 // Donation is one donation, as a charity source tells it. Its fact is source, donation and version:
-// when the source changes what it says of a donation, that is another record of the same Donation,
-// and the one received last counts (of several received at once the highest Version).
+// when the source changes what it says of a donation, that is another record of the same Donation.
+// Which of them counts, CompareVersions tells: one with a Channel rather than one without, of those the
+// one received last, of several received at once the one with the highest Version.
+//
+// A version without a Channel says no more than that the streamer was unknown when it was read: a
+// channel that is removed leaves its donations with it, and one that is added again has them still,
+// though the records that say so are there since before.
 //
 // Time is when the source first said that it was given. It is no part of the version: a source that
 // says another time later says nothing new, so that no donation is counted in two minutes.
@@ -50,6 +56,30 @@ type Donation struct {
 }
 
 func (*Donation) kind() Kind { return KindDonation }
+
+// Versioned is what CompareVersions needs of the donation.
+func (d *Donation) Versioned() DonationVersion {
+	return DonationVersion{Channel: d.Channel, Received: d.Received.UnixMilli(), Version: d.Version}
+}
+
+// DonationVersion is what decides which version of a Donation counts.
+type DonationVersion struct {
+	Channel  string
+	Received int64 // Unix milliseconds
+	Version  string
+}
+
+// CompareVersions is above 0 where of two versions of the same Donation the first one counts, below it
+// where the second does, and 0 where they are the same version.
+func CompareVersions(a, b DonationVersion) int {
+	switch {
+	case a.Channel != "" && b.Channel == "":
+		return 1
+	case a.Channel == "" && b.Channel != "":
+		return -1
+	}
+	return cmp.Or(cmp.Compare(a.Received, b.Received), cmp.Compare(a.Version, b.Version))
+}
 
 func (d *Donation) check() error {
 	if d.Money.Cents < 0 {
@@ -89,7 +119,8 @@ func (m Money) check() error {
 // Amount is a sample of the running total that a charity source shows at a scheduled slot, of one
 // channel; of a member who is no channel of the event; or where Channel and Member are empty, of the
 // event. Its fact is source, channel, member, currency and slot. Where several members are one channel, its
-// total is the sum of theirs.
+// total is the sum of theirs, in one Amount with the Member of any of them: of several Amounts of one
+// channel and slot, which two collectors may make, the highest counts.
 type Amount struct {
 	Header `bson:",inline"`
 	// Source and Member are as a Donation's.

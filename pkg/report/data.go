@@ -16,6 +16,8 @@ type Data struct {
 	Over  bool
 	// Until is when what is counted ends, while the event goes on; zero for its end.
 	Until time.Time
+	// Axis is what charts over time show of the Range. Default: all of it.
+	Axis statistics.Range
 	// Summary is the event's, Minutes and Hours its curves.
 	Summary statistics.Summary
 	Minutes statistics.Curve

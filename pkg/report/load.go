@@ -376,7 +376,7 @@ func (l *loader) goals(ctx context.Context) error {
 	return nil
 }
 
-// singles tells the board of single donations, of each the version that was received last.
+// singles tells the board of single donations, of each the version that counts, of the source that tells some.
 func (l *loader) singles(ctx context.Context) error {
 	latest := map[string]record.Donation{}
 	q := store.Query{Collection: store.Records, Event: l.data.Event.Slug, Kind: record.KindDonation}
@@ -388,17 +388,20 @@ func (l *loader) singles(ctx context.Context) error {
 		if err := bson.Unmarshal(raw, &d); err != nil {
 			return fmt.Errorf("read donation %s: %w", store.DocID(raw), err)
 		}
-		if d.Source != l.data.Minutes.Source || d.Money.Currency != l.data.Minutes.Currency {
+		if d.Source != l.data.Minutes.Singles {
 			continue
 		}
 		d.Raw, d.Text = "", ""
 		old, ok := latest[d.Donation]
-		if !ok || d.Received.After(old.Received) || d.Received.Equal(old.Received) && d.Version > old.Version {
+		if !ok || record.CompareVersions(d.Versioned(), old.Versioned()) > 0 {
 			latest[d.Donation] = d
 		}
 	}
 	byChannel := map[string][]goals.Single{}
 	for _, d := range latest {
+		if d.Money.Currency != l.data.Minutes.Currency {
+			continue
+		}
 		one := goals.Single{Time: d.Time.UTC(), Cents: d.Money.Cents}
 		byChannel[record.AllChannels] = append(byChannel[record.AllChannels], one)
 		if d.Channel != "" {

@@ -22,10 +22,9 @@ type charity struct {
 type (
 	giftKey struct{ source, donation string }
 	gift    struct {
-		received          int64
-		version           string
-		channel, currency string
-		cents             int64
+		record.DonationVersion
+		currency string
+		cents    int64
 	}
 )
 
@@ -65,26 +64,26 @@ func money(t bsoncore.Type, data []byte) (cents int64, currency string, ok bool)
 	return min(max(cents, -record.MaxCents), record.MaxCents), currency, ok && currency != ""
 }
 
-// addDonation counts a donation, or another version of one. The version that was received last counts,
-// of several received at once the highest; the rest only makes the order of odd documents not matter.
+// addDonation counts a donation, or another version of one: record.CompareVersions tells which counts.
+// What else is compared only makes the order of odd documents not matter.
 func (a *Aggregator) addDonation(channel string, doc []byte) bool {
 	var (
 		k  giftKey
-		g  = gift{channel: channel}
+		g  = gift{DonationVersion: record.DonationVersion{Channel: channel}}
 		ok bool
 	)
 	elements(doc, func(key []byte, t bsoncore.Type, data []byte) {
 		switch string(key) {
 		case "received":
 			if t == bsoncore.TypeDateTime {
-				g.received, _, _ = bsoncore.ReadDateTime(data)
+				g.Received, _, _ = bsoncore.ReadDateTime(data)
 			}
 		case "source":
 			k.source = string(text(t, data))
 		case "donation":
 			k.donation = string(text(t, data))
 		case "version":
-			g.version = string(text(t, data))
+			g.Version = string(text(t, data))
 		case "money":
 			g.cents, g.currency, ok = money(t, data)
 		}
@@ -93,8 +92,8 @@ func (a *Aggregator) addDonation(channel string, doc []byte) bool {
 		return false
 	}
 	old, twice := a.charity.gifts[k]
-	if twice && cmp.Or(cmp.Compare(g.received, old.received), cmp.Compare(g.version, old.version),
-		cmp.Compare(g.channel, old.channel), cmp.Compare(g.currency, old.currency), cmp.Compare(g.cents, old.cents)) <= 0 {
+	if twice && cmp.Or(record.CompareVersions(g.DonationVersion, old.DonationVersion),
+		cmp.Compare(g.Channel, old.Channel), cmp.Compare(g.currency, old.currency), cmp.Compare(g.cents, old.cents)) <= 0 {
 		return true
 	}
 	if a.charity.gifts == nil {
@@ -103,7 +102,7 @@ func (a *Aggregator) addDonation(channel string, doc []byte) bool {
 	a.charity.gifts[k] = g
 	a.touch(channel)
 	if twice {
-		a.touch(old.channel)
+		a.touch(old.Channel)
 	}
 	return true
 }
@@ -175,7 +174,7 @@ func (c *charity) donations() map[string][]record.Donations {
 		return &list[i]
 	}
 	for k, g := range c.gifts {
-		for _, channel := range []string{g.channel, record.AllChannels} {
+		for _, channel := range []string{g.Channel, record.AllChannels} {
 			if channel == "" {
 				continue
 			}
@@ -222,39 +221,52 @@ func (c *charity) sample(of func(channel string, f fund) *record.Donations) {
 		}
 	)
 	var (
-		slots   = map[series]map[int64]int64{} // the sums of the members that are one channel
+		slots   = map[series]map[int64]int64{}
 		members = map[fund]map[int64]roll{}
-		counted = map[totalKey]struct{}{}
+		matched = map[totalKey]struct{}{} // members of channels
 	)
-	for k, cents := range c.totals {
-		channel := k.channel
-		if channel == "" && k.member == "" {
-			channel = record.AllChannels
-		}
-		if channel != "" {
-			s := series{k.fund, channel}
-			if slots[s] == nil {
-				slots[s] = map[int64]int64{}
-			}
-			slots[s][k.slot] = plus(slots[s][k.slot], cents)
-		}
-		if channel == record.AllChannels {
-			continue
-		}
+	add := func(k totalKey, cents int64) {
 		if members[k.fund] == nil {
 			members[k.fund] = map[int64]roll{}
 		}
 		l := members[k.fund][k.slot]
-		l.sum = plus(l.sum, cents)
-		who := totalKey{fund: k.fund, channel: k.channel, slot: k.slot}
-		if k.channel == "" {
-			who.member = k.member
-		}
-		if _, twice := counted[who]; !twice {
-			counted[who] = struct{}{}
-			l.channels++
-		}
+		l.sum, l.channels = plus(l.sum, cents), l.channels+1
 		members[k.fund][k.slot] = l
+	}
+	// Each collector adds up the members of a channel: several totals of it are the same one, told twice,
+	// and the highest is that of the collector that knew of most members.
+	for k, cents := range c.totals {
+		s := series{k.fund, k.channel}
+		switch {
+		case k.channel != "":
+			matched[totalKey{fund: k.fund, member: k.member, slot: k.slot}] = struct{}{}
+		case k.member == "":
+			s.channel = record.AllChannels
+		default:
+			continue
+		}
+		if slots[s] == nil {
+			slots[s] = map[int64]int64{}
+		}
+		if before, twice := slots[s][k.slot]; !twice || cents > before {
+			slots[s][k.slot] = cents
+		}
+	}
+	for s, at := range slots {
+		if s.channel == record.AllChannels {
+			continue
+		}
+		for slot, cents := range at {
+			add(totalKey{fund: s.fund, channel: s.channel, slot: slot}, cents)
+		}
+	}
+	for k, cents := range c.totals {
+		if k.channel != "" || k.member == "" {
+			continue
+		}
+		if _, twice := matched[k]; !twice { // by a collector that did not know of the channel yet
+			add(k, cents)
+		}
 	}
 	for s, at := range slots {
 		d := of(s.channel, s.fund)

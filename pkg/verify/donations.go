@@ -28,7 +28,7 @@ type Donations struct {
 	// Stored counts those of them that the store has; Lost is what lacks.
 	Stored int64 `json:"donations_stored"`
 	Lost   int64 `json:"donations_lost"`
-	// Wrong counts donations whose newest stored version has another amount, channel or time than the
+	// Wrong counts donations whose stored version that counts has another amount, channel or time than the
 	// ledger; Unexpected those that the ledger does not have.
 	Wrong      int64 `json:"donations_wrong"`
 	Unexpected int64 `json:"donations_unexpected"`
@@ -68,8 +68,7 @@ type gift struct {
 	currency string
 	at       int64 // Unix milliseconds
 
-	version  string
-	received time.Time
+	version record.DonationVersion
 }
 
 func (g gift) same(o gift) bool {
@@ -146,7 +145,7 @@ func RunDonations(ctx context.Context, s Store, event, source string, ledger ite
 
 func stampMS(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05Z") }
 
-// readKept reads the newest version of every stored donation.
+// readKept reads of every stored donation the version that counts.
 func (d *Donations) readKept(ctx context.Context, s Store, ev record.Event) (map[string]gift, error) {
 	bySource := map[string]map[string]gift{}
 	versions := map[string]int64{}
@@ -167,13 +166,13 @@ func (d *Donations) readKept(ctx context.Context, s Store, ev record.Event) (map
 			bySource[r.Source] = of
 		}
 		now := gift{
-			channel: r.Channel, cents: r.Money.Cents, currency: r.Money.Currency, at: r.Time.UnixMilli(), version: r.Version, received: r.Received,
+			channel: r.Channel, cents: r.Money.Cents, currency: r.Money.Currency, at: r.Time.UnixMilli(), version: r.Versioned(),
 		}
 		before, ok := of[r.Donation]
 		if ok {
 			versions[r.Source]++
 		}
-		if !ok || cmp.Or(now.received.Compare(before.received), strings.Compare(now.version, before.version)) > 0 {
+		if !ok || record.CompareVersions(now.version, before.version) > 0 {
 			of[r.Donation] = now
 		}
 	}

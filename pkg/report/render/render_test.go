@@ -496,3 +496,26 @@ func TestIdleClips(t *testing.T) {
 		})
 	}
 }
+
+// TestTheEllipsisEndsTheText: of a text that was cut it stands where the text ends, which is left of one
+// that is read from the right, in whatever direction the picture is.
+func TestTheEllipsisEndsTheText(t *testing.T) {
+	r := renderer(t)
+	outline := func(text string) string {
+		out, err := r.Outline([]byte(`<svg xmlns="http://www.w3.org/2000/svg" width="400" height="90"><text y="60">` + text + `</text></svg>`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(out)
+	}
+	const name = "اسم المذيع"
+	if outline(name+"…") == outline("…"+name) {
+		t.Error("an ellipsis before the text and one behind it are drawn the same")
+	}
+	if got := outline(name + "…"); got != outline(name+"…\u200f") {
+		t.Errorf("the ellipsis is not held by the text: %s", got)
+	}
+	if got := outline("abc " + name + "…"); got == outline("abc "+name+"…\u200f") {
+		t.Error("a text that begins from the left ends on the right")
+	}
+}
