@@ -58,9 +58,10 @@ type Config struct {
 	// were kept. At most 1,000 documents a call, or one of up to 4 MiB, of one event, and calls of different sources may overlap.
 	// Required.
 	Emit func(ctx context.Context, docs []record.Document) error
-	// Events are the events that are polled for now. Asked at every slot; it must return quickly. An
-	// event stays until some minutes after its end, so that its last donations are still seen: a source
-	// polls for it until a poll at or after End was complete. Required.
+	// Events are the events that are polled for now. Asked at every slot and by Status; it must return
+	// quickly, and not call the Poller. An event stays until an hour after its end, so that its last
+	// donations are still seen: totals are sampled until End, donations polled until a poll at or after
+	// End was complete, for an hour at most. Required.
 	Events func() []Event
 	// HTTP carries the requests. Default a transport of its own, which goes by HTTPS_PROXY.
 	HTTP http.RoundTripper
@@ -75,7 +76,8 @@ type SourceStatus struct {
 	// Source is its name, Kind what it is.
 	Source string
 	Kind   SourceKind
-	// Events are the slugs of the events that it is polled for now, sorted.
+	// Events are the slugs of the events that it is polled for now, sorted: those that totals or donations
+	// will still be asked for by Config.Events, and those that a poll is under way for.
 	Events []string
 	// LastSlot is the slot up to which it was polled, answered or not: of totals and donations the earlier.
 	// LastSuccess is the last slot of either that was answered usably. Both are by the event's clock; zero

@@ -147,7 +147,8 @@ func (p *poller) pollDonations(ctx context.Context, slot, next time.Time) {
 		p.progress(events, slot)
 		return
 	}
-	p.noteEvents(events)
+	p.polls(loopDonations, events)
+	defer p.polls(loopDonations, nil)
 	p.readDirectory(ctx, events, slot)
 	outcomes := make([]outcome, 0, len(p.plan.donations))
 	for _, f := range p.plan.donations {
@@ -171,7 +172,7 @@ func (p *poller) pollDonations(ctx context.Context, slot, next time.Time) {
 	p.cover(ctx, events, slot, outcomes)
 	p.progress(events, slot)
 	for i, f := range p.plan.donations {
-		for outcomes[i] != pollFailed && f.fill != nil && ctx.Err() == nil {
+		for outcomes[i] != pollFailed && f.fill != nil && ctx.Err() == nil && !p.allGivenUp(events) {
 			if !p.fillPage(ctx, f, events, slot) || !next.IsZero() && !p.now().Before(next) {
 				break
 			}
@@ -542,13 +543,17 @@ func (p *poller) cover(ctx context.Context, events []*eventView, slot time.Time,
 			c.done = c.blind
 		}
 		c.until = slot
-		p.claim(ctx, e, c)
+		if p.claim(ctx, e, c) && !slot.Before(e.End) {
+			p.mu.Lock()
+			p.finished[e.Slug] = slot
+			p.mu.Unlock()
+		}
 	}
 }
 
 // claim emits the coverage of the whole minutes that are complete and not dealt with yet. Whole minutes
-// are the same claims after a restart.
-func (p *poller) claim(ctx context.Context, e *eventView, c *cover) {
+// are the same claims after a restart. It reports whether all were kept.
+func (p *poller) claim(ctx context.Context, e *eventView, c *cover) bool {
 	until := c.until
 	if e.End.Before(until) {
 		until = e.End
@@ -579,10 +584,11 @@ func (p *poller) claim(ctx context.Context, e *eventView, c *cover) {
 	}
 	for chunk := range slices.Chunk(docs, emitMost) {
 		if p.emit(ctx, chunk) != nil {
-			return
+			return false
 		}
 	}
 	c.done = done
+	return true
 }
 
 // progress updates the status.
@@ -610,6 +616,7 @@ func (p *poller) progress(events []*eventView, slot time.Time) {
 			delete(p.covers, slug)
 		}
 	}
+	p.forget(slot)
 	p.metrics.completed(p.src.Name, until)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -617,6 +624,23 @@ func (p *poller) progress(events []*eventView, slot time.Time) {
 	if len(events) > 0 {
 		p.status.CompleteUntil = until
 	}
+}
+
+// forget drops what is known of events that ended long ago.
+func (p *poller) forget(slot time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for slug, at := range p.finished {
+		if slot.Sub(at) > 24*time.Hour {
+			delete(p.finished, slug)
+		}
+	}
+}
+
+// allGivenUp reports whether nobody waits for the donations of any of these events any more.
+func (p *poller) allGivenUp(events []*eventView) bool {
+	now := p.now()
+	return !slices.ContainsFunc(events, func(e *eventView) bool { return now.Before(e.End.Add(givenUp)) })
 }
 
 // fillPage reads one page of all donations, and reports whether there is more to be done at once.

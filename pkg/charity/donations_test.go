@@ -375,3 +375,62 @@ func TestPagesThatDoNotOverlap(t *testing.T) {
 		}
 	})
 }
+
+// Who waits for an event's last donations, as a freeze does, sees in the status when nothing of it is asked
+// for any more: when all are known, or else after an hour, after a restart too.
+func TestEventsAreLeft(t *testing.T) {
+	t.Parallel()
+	const slow = `
+  - name: slow
+    kind: json
+    totals: {url: "https://slow.example/totals", total: total, unit: decimal, schedule: "0 20 * * *", currency: currency}
+    donations: {url: "https://slow.example/donations", list: $, id: id, amount: amount, unit: cents, schedule: "0 20 * * *"}
+    currency: EUR
+`
+	end := begin.Add(3*time.Minute + 5*time.Second)
+	at := func(w *world) string { return strings.Join(w.poller.Status()[0].Events, " ") }
+	for name, c := range map[string]struct {
+		source  string
+		fails   bool
+		restart time.Duration // after the end
+		// until the event is asked for; from when on it must not be.
+		asked, left time.Duration
+	}{
+		"totals":            {source: zeventSource, asked: -time.Second, left: time.Second},
+		"donations":         {source: teamSource, asked: time.Second, left: 30 * time.Second},
+		"unreachable":       {source: teamSource, fails: true, asked: 59 * time.Minute, left: time.Hour + 3*time.Minute},
+		"restart":           {source: teamSource, restart: 40 * time.Minute, asked: 40*time.Minute + time.Second, left: 41 * time.Minute},
+		"restart, no avail": {source: teamSource, fails: true, restart: 40 * time.Minute, asked: 59 * time.Minute, left: time.Hour + 3*time.Minute},
+		"no slot comes":     {source: slow, asked: 59 * time.Minute, left: time.Hour + time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := &team{size: 30, step: 5}
+				s.many(10, begin)
+				var h http.Handler = s
+				switch {
+				case c.fails:
+					h = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) })
+				case c.source != teamSource:
+					h = body(answer(t, "answers/zevent.json"))
+				}
+				w := open(t, 2*time.Minute+time.Second, sourcesAt(t, c.source), h)
+				w.events[0].End = end
+				if c.restart > 0 {
+					w.run(end.Add(c.restart).Sub(w.clock.Now()))
+					w.restart(sourcesAt(t, c.source))
+				}
+				time.AfterFunc(end.Add(c.asked).Sub(w.clock.Now()), func() {
+					if got := at(w); got != "zevent" {
+						t.Errorf("%s after the end it is asked for %q", c.asked, got)
+					}
+				})
+				w.run(end.Add(c.left).Sub(w.clock.Now()))
+				if got := at(w); got != "" {
+					t.Errorf("%s after the end it is still asked for %q", c.left, got)
+				}
+			})
+		})
+	}
+}

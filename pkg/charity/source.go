@@ -55,9 +55,12 @@ type poller struct {
 	conditions map[conditionKey]control.Condition
 	status     SourceStatus
 	slots      []time.Time // the last that was polled, by loop
-	limited    time.Time   // until when the source wants to be left alone, by the machine's clock
-	members    map[string]member
-	health     map[*feed]*health
+	polling    [2][]string // the events that a poll is under way for now, of totals and of donations
+	// finished are the ends of events whose donations were all there in a poll after it.
+	finished map[string]time.Time
+	limited  time.Time // until when the source wants to be left alone, by the machine's clock
+	members  map[string]member
+	health   map[*feed]*health
 
 	// Of the loop of donations alone.
 	covers   map[string]*cover
@@ -95,6 +98,7 @@ func newPoller(src Source, cfg *Config, client *http.Client, m *metrics) *poller
 		src: src, cfg: cfg, client: client, metrics: m, log: cfg.Logger.With("source", src.Name), plan: src.plan(),
 		gate: make(chan struct{}, 1), conditions: map[conditionKey]control.Condition{},
 		health: map[*feed]*health{}, covers: map[string]*cover{}, badTimes: map[time.Time]bool{},
+		finished: map[string]time.Time{},
 	}
 	p.status = SourceStatus{Source: src.Name, Kind: src.Kind}
 	for _, f := range slices.Concat(p.plan.totals, p.plan.donations) {
@@ -151,26 +155,68 @@ func (p *poller) loop(ctx context.Context, n int, schedule cron.Schedule, poll f
 	}
 }
 
-// events are those that the source is polled for at a slot: those that hold it, and where late is set
-// those that ended, but whose last donations may not all be known.
+// The loops of a source, for polling.
+const (
+	loopTotals = iota
+	loopDonations
+)
+
+// wants reports whether an event is polled for at a time: where it holds it, and where late is set after
+// its end as well, until its last donations are known to be all there or are given up.
+func (p *poller) wants(e *Event, at time.Time, late bool) bool {
+	switch {
+	case len(p.src.Events) > 0 && !slices.Contains(p.src.Events, e.Slug) || e.Pseudonyms == nil || at.Before(e.Start):
+		return false
+	case at.Before(e.End):
+		return true
+	case !late || !at.Before(e.End.Add(givenUp)):
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	done, ok := p.finished[e.Slug]
+	return !ok || done.Before(e.End)
+}
+
+// events are those that the source is polled for at a slot.
 func (p *poller) events(slot time.Time, late bool) []*eventView {
 	var out []*eventView
 	for _, e := range p.cfg.Events() {
-		if len(p.src.Events) > 0 && !slices.Contains(p.src.Events, e.Slug) || e.Pseudonyms == nil || slot.Before(e.Start) {
-			continue
+		if p.wants(&e, slot, late) {
+			out = append(out, p.view(e))
 		}
-		if !slot.Before(e.End) {
-			if !late || slot.After(e.End.Add(givenUp)) {
-				continue
-			}
-			if c := p.covers[e.Slug]; c != nil && !c.until.Before(e.End) {
-				continue // a poll after its end was complete
-			}
-		}
-		out = append(out, p.view(e))
 	}
 	slices.SortFunc(out, func(a, b *eventView) int { return strings.Compare(a.Slug, b.Slug) })
 	return out
+}
+
+// polls notes for which events a loop's poll is under way.
+func (p *poller) polls(loop int, events []*eventView) {
+	var slugs []string
+	for _, e := range events {
+		slugs = append(slugs, e.Slug)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.polling[loop] = slugs
+}
+
+// polled are the slugs of the events that the source is polled for, by the clock and not by the last
+// slot: a schedule may be so slow that the next one is long after an event's end.
+func (p *poller) polled(now time.Time) []string {
+	var slugs []string
+	for _, e := range p.cfg.Events() {
+		if len(p.plan.totals) > 0 && p.wants(&e, now, false) || len(p.plan.donations) > 0 && p.wants(&e, now, true) {
+			slugs = append(slugs, e.Slug)
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, under := range p.polling {
+		slugs = append(slugs, under...)
+	}
+	slices.Sort(slugs)
+	return slices.Compact(slugs)
 }
 
 //nolint:gochecknoglobals // the seed of hashes that never leave the process
@@ -411,6 +457,7 @@ func (p *poller) rested(feeds []*feed) {
 // snapshot is the source's status.
 func (p *poller) snapshot() SourceStatus {
 	now := p.now()
+	events := p.polled(now)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for f, h := range p.health {
@@ -428,7 +475,7 @@ func (p *poller) snapshot() SourceStatus {
 		}
 	}
 	out := p.status
-	out.Events = slices.Clone(out.Events)
+	out.Events = events
 	for _, c := range p.conditions {
 		out.Conditions = append(out.Conditions, c)
 	}

@@ -24,7 +24,8 @@ func (p *poller) pollTotals(ctx context.Context, slot, next time.Time) {
 		p.rested(p.plan.totals)
 		return
 	}
-	p.noteEvents(events)
+	p.polls(loopTotals, events)
+	defer p.polls(loopTotals, nil)
 	for _, f := range p.plan.totals {
 		p.began(f, slot, next)
 		r, ok := p.readTotals(ctx, f, events, slot)
@@ -43,16 +44,6 @@ func (p *poller) pollTotals(ctx context.Context, slot, next time.Time) {
 			p.succeeded(f, slot)
 		}
 	}
-}
-
-func (p *poller) noteEvents(events []*eventView) {
-	slugs := make([]string, len(events))
-	for i, e := range events {
-		slugs[i] = e.Slug
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.status.Events = slugs
 }
 
 // readTotals asks for all pages of a feed of totals, keeps the answers, and reports whether anything in

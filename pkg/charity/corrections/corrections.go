@@ -46,6 +46,31 @@ func Sum(effects []Effect, t time.Time) int64 {
 	return n
 }
 
+// On is what the correction adds at a moment to a total that was last sampled before it, in cents. An
+// amount that was added since then, or taken away, counts; what follows from the samples is as of the
+// last one. The zero now is the end of time.
+func (e Effect) On(sample, now time.Time) int64 {
+	switch e.Correction.Kind {
+	case record.CorrectionAmount, record.CorrectionDouble:
+		if now.IsZero() && len(e.Steps) > 0 {
+			return e.Steps[len(e.Steps)-1].Cents
+		}
+		if now.After(sample) {
+			sample = now
+		}
+	}
+	return e.At(sample)
+}
+
+// SumOn is what several corrections add at a moment to a total that was last sampled before it.
+func SumOn(effects []Effect, sample, now time.Time) int64 {
+	var n int64
+	for _, e := range effects {
+		n += e.On(sample, now)
+	}
+	return n
+}
+
 // Standing are the corrections that hold: those that none of the others withdraws, by time and then
 // id. A withdrawal itself is none, and what it withdraws stays withdrawn.
 func Standing(all []record.Correction) []record.Correction {

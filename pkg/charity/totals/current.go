@@ -44,6 +44,9 @@ type Current struct {
 	// Corrections are all of the event, Effects what the standing ones of the fund add.
 	Corrections []record.Correction
 	Effects     Effects
+	// Until is when corrections must be dated to count: now, and the zero time (whenever) once the event
+	// is over.
+	Until time.Time
 }
 
 // ReadCurrent reads what was raised so far in an event: its total documents, and the minutes, open

@@ -203,6 +203,11 @@ func (l *Live) put(board *goals.Board, cur *Current, channel string, now time.Ti
 	}
 	if l.by[channel] != ByDonations {
 		add(total.At, total.Raw) // which may be older than what is read
+		for _, x := range cur.Effects.Of(channel) {
+			if at := x.Correction.Time; at.After(total.At) && !at.After(now) {
+				points = append(points, goals.Point{Time: at, Cents: total.Raw + cur.Effects.On(channel, total.At, at)})
+			}
+		}
 	} else {
 		sum := l.bases[channel]
 		for m := l.from; !m.After(now); m = m.Add(time.Minute) {

@@ -46,7 +46,10 @@ func readCurrent(ctx context.Context, s Store, e record.Event, source string, no
 			said[d.Channel] = join(said[d.Channel], x)
 		}
 	}
-	c := &Current{Through: through, Channels: map[string]Total{}}
+	c := &Current{Through: through, Channels: map[string]Total{}, Until: now}
+	if e.State == record.EventEnded || e.State == record.EventFrozen {
+		c.Until = time.Time{}
+	}
 	if c.Fund, c.Known = Main(e, flat(said)); !c.Known {
 		return c, nil
 	}
@@ -91,7 +94,7 @@ func readCurrent(ctx context.Context, s Store, e record.Event, source string, no
 		} else if until.Sub(t.At) <= Stale {
 			t.Coverage = record.Complete
 		}
-		t.Corrected = t.Raw + c.Effects.At(channel, t.At)
+		t.Corrected = t.Raw + c.Effects.On(channel, t.At, c.Until)
 		if channel == record.AllChannels {
 			c.Event = t
 		} else {

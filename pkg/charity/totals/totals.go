@@ -134,6 +134,11 @@ func (e Effects) Of(channel string) []corrections.Effect {
 // total that was sampled then and At add up to the corrected one.
 func (e Effects) At(channel string, t time.Time) int64 { return corrections.Sum(e.Of(channel), t) }
 
+// On is the sum of the effects, at a moment, on a total that was last sampled before it (Effect.On).
+func (e Effects) On(channel string, sample, now time.Time) int64 {
+	return corrections.SumOn(e.Of(channel), sample, now)
+}
+
 // ReadEffects computes what corrections add to the totals of a fund. It reads the minutes of those
 // channels alone whose corrections depend on what the total was (resets and mirrors). by is what the
 // event's own raw total is: with ByChannels and ByDonations it follows its channels, with BySamples

@@ -176,6 +176,52 @@ func TestCurrent(t *testing.T) {
 	}
 }
 
+// What is corrected after the last sample counts from its moment on, in the totals and for goals, and
+// whenever it is dated once the event is over. What follows from samples waits for the next.
+func TestCorrectionsAfterTheLastSample(t *testing.T) {
+	t.Parallel()
+	w := open(t)
+	for m := range 10 {
+		w.span(store.Minutes, "1", at(m), m, record.StateClosed, sampled("s", m, int64(m+1)*100))
+		w.span(store.Minutes, record.AllChannels, at(m), m, record.StateClosed, record.Donations{Source: "s", Currency: "EUR", Sum: int64(m+1) * 100, SumAt: at(m), Channels: 1})
+	}
+	w.span(store.Totals, "1", start, 9, record.StateClosed, sampled("s", 9, 1000))
+	w.span(store.Totals, record.AllChannels, start, 9, record.StateClosed, record.Donations{Source: "s", Currency: "EUR", Sum: 1000, SumAt: at(9), Channels: 1})
+	for _, c := range []record.Correction{
+		{ID: "e/a", Event: "e", Channel: "1", Source: "s", Kind: record.CorrectionAmount, Time: at(12), Cents: 70},
+		{ID: "e/d", Event: "e", Channel: "1", Source: "s", Kind: record.CorrectionDouble, Time: at(14), Cents: 20},
+		{ID: "e/r", Event: "e", Channel: "1", Source: "s", Kind: record.CorrectionReset, Time: at(12)},
+		{ID: "e/m", Event: "e", Channel: "1", Source: "s", Kind: record.CorrectionMirror, Time: at(12)},
+		{ID: "e/all", Event: "e", Channel: record.AllChannels, Source: "s", Kind: record.CorrectionAmount, Time: at(12), Cents: 5},
+	} {
+		w.put(store.Corrections, c.ID, c)
+	}
+	over := event
+	over.State = record.EventEnded
+	goal := []record.Goal{{ID: "e/g", Event: "e", Channel: "1", Category: record.GoalDonation, Name: "a song", Money: record.Money{Cents: 1070, Currency: "EUR"}}}
+	for _, c := range []struct {
+		e          record.Event
+		now        time.Time
+		one, event int64
+	}{
+		{event, at(11), 1000, 1000},
+		{event, at(12), 1070, 1075},
+		{event, at(20), 1050, 1055},
+		{over, at(11), 1050, 1055},
+	} {
+		o, cur, err := totals.NewLive(w, true).Overview(t.Context(), c.e, goal, c.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if one := cur.Channels["1"]; one.Raw != 1000 || one.Corrected != c.one || cur.Event.Raw != 1000 || cur.Event.Corrected != c.event {
+			t.Errorf("at %s: %+v, %+v", c.now, one, cur.Event)
+		}
+		if c.now.Equal(at(12)) && (!o.Goals[0].Reached || !o.Goals[0].ReachedAt.Equal(at(12)) || o.Goals[0].Current != 1070) {
+			t.Errorf("at %s: %+v", c.now, o.Goals[0])
+		}
+	}
+}
+
 // A source of single donations alone: totals are sums, and goals are reached to the minute though only
 // hours are read of what is past.
 func TestLiveOfDonations(t *testing.T) {
