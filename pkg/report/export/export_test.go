@@ -135,8 +135,12 @@ func jsonRows(t *testing.T, path string) (out []map[string]string) {
 		row := map[string]string{}
 		for name, c := range cells {
 			var s string
+			var f float64
 			if json.Unmarshal(c, &s) != nil {
 				s = string(c)
+				if strings.Contains(s, "e") && json.Unmarshal(c, &f) == nil {
+					s = strconv.FormatFloat(f, 'f', -1, 64) // JSON may have an exponent, CSV has none
+				}
 			}
 			if s != "" {
 				row[name] = s
