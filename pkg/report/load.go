@@ -77,6 +77,7 @@ func Load(ctx context.Context, o Loading) (*Data, error) {
 		if through := r.Through(); through.After(l.data.Until) {
 			l.data.Until = through.Add(time.Minute)
 		}
+		l.data.Axis = axisOf(l.data.Range, l.data.Until)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer l.fetching.Wait() // even after an error
@@ -90,6 +91,17 @@ func Load(ctx context.Context, o Loading) (*Data, error) {
 	}
 	l.fetching.Wait()
 	return l.data, nil
+}
+
+// axisOf is what charts of a running event show: all of it, and of one that has hardly begun what there is
+// until the end of the hour, for the rest would be an empty axis.
+func axisOf(whole statistics.Range, until time.Time) statistics.Range {
+	const begun = 24 // a 24th of the event: two hours of a weekend
+	end := until.Truncate(time.Hour).Add(time.Hour)
+	if until.Sub(whole.From) < whole.Length()/begun && end.Before(whole.To) {
+		whole.To = end
+	}
+	return whole
 }
 
 type loader struct {

@@ -63,10 +63,14 @@ func (c Canvas) Bars(v Bars) string {
 		if right-left < 4 {
 			gap = 0
 		}
-		if !b.Known {
-			if v.Span.running() { // what is to come is no gap
-				right = min(right, math.Round(f.x+v.Span.at(v.Span.now())*f.width))
+		if v.Span.running() { // what is to come is no gap, and of the hour that goes on only a part is there
+			now := math.Round(f.x + v.Span.at(v.Span.now())*f.width)
+			if b.Known {
+				now = max(now, left+6)
 			}
+			right = min(right, now)
+		}
+		if !b.Known {
 			if right > left {
 				c.hatch(p, left, f.y, right-left, f.height)
 			}

@@ -42,7 +42,7 @@ func (c Canvas) Heat(v Heat) string {
 	}
 	tall := 2.1
 	if hours := int(math.Ceil(v.Span.seconds() / 3600)); hours <= 24 { // a short event is one row, from its first hour
-		columns, begin, tall = max(hours, 1), v.Span.From.Truncate(time.Hour), 3.2
+		columns, begin, tall = max(hours, 8), v.Span.From.Truncate(time.Hour), 3.2
 		days = days[:1]
 	}
 	gutter := 0.0
