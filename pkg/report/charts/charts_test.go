@@ -220,6 +220,34 @@ func TestNetworkIsTheSameEachTime(t *testing.T) {
 	}
 }
 
+// TestTheHourThatGoesOn draws the bar of an hour of which ten minutes are counted: it ends there.
+func TestTheHourThatGoesOn(t *testing.T) {
+	s := span(1)
+	bars := []charts.Bar{{From: s.From, To: s.To, Value: 7, Known: true}}
+	width := func() float64 {
+		for _, e := range elements(t, canvas(600, 200).Bars(charts.Bars{Span: s, Bars: bars, Colour: "#123456"})) {
+			if e.name == "rect" && e.attr["fill"] == "#123456" {
+				w, err := strconv.ParseFloat(e.attr["width"], 64)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return w
+			}
+		}
+		t.Fatal("there is no bar")
+		return 0
+	}
+	whole := width()
+	s.Until = s.From.Add(10 * time.Minute)
+	if part := width(); part < whole/8 || part > whole/5 {
+		t.Errorf("the bar is %.0f pixels wide after ten minutes, %.0f after the hour", part, whole)
+	}
+	s.Until = s.From
+	if part := width(); part <= 0 || part > whole/50 {
+		t.Errorf("the bar is %.0f pixels wide at the start", part)
+	}
+}
+
 // TestWhatIsToComeIsNoGap draws an event of which half is counted: nothing is missing after that.
 func TestWhatIsToComeIsNoGap(t *testing.T) {
 	const unknown = -1
