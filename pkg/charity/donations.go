@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -32,6 +33,8 @@ const (
 type donationsState struct {
 	// known are the donations by the hash of their id, with the hash of their version, by event.
 	known map[string]map[uint64]uint64
+	// times are when donations were seen first, by event in Unix milliseconds, where the source tells no times.
+	times map[string]map[uint64]int64
 	marks map[string]uint64 // of the events that known is of
 	// tentative are donations of polls that have not been proven to overlap with what was known before.
 	tentative map[uint64]bool
@@ -79,13 +82,14 @@ func (f *feed) fills() bool { return f.paging.by != pagingNone && f.paging.by !=
 func (f *feed) prepare(events []*eventView) {
 	if f.known == nil {
 		f.known, f.marks = map[string]map[uint64]uint64{}, map[string]uint64{}
+		f.times = map[string]map[uint64]int64{}
 		f.tentative, f.bad, f.seed = map[uint64]bool{}, map[uint64]bool{}, maphash.MakeSeed()
 		f.unmatchedMembers = map[string]string{}
 	}
 	again := false
 	for _, e := range events {
 		if f.known[e.Slug] == nil {
-			f.known[e.Slug] = map[uint64]uint64{}
+			f.known[e.Slug], f.times[e.Slug] = map[uint64]uint64{}, map[uint64]int64{}
 		}
 		again = again || f.marks[e.Slug] != e.mark
 		f.marks[e.Slug] = e.mark
@@ -93,6 +97,7 @@ func (f *feed) prepare(events []*eventView) {
 	for slug := range f.known {
 		if !slices.ContainsFunc(events, func(e *eventView) bool { return e.Slug == slug }) {
 			delete(f.known, slug)
+			delete(f.times, slug)
 			delete(f.marks, slug)
 		}
 	}
@@ -113,16 +118,30 @@ func (f *feed) startFill() {
 
 func (f *feed) key(id string) uint64 { return maphash.String(f.seed, id) }
 
-// version is a hash of what a Donation's Version is of.
-func (f *feed) version(r *row, channel string, t time.Time) uint64 {
+// version is a hash of what a Donation's Version is of, and of whether it is recorded at all.
+func (f *feed) version(r *row, channel string, inside bool) uint64 {
 	b := make([]byte, 0, 64)
 	b = binary.LittleEndian.AppendUint64(b, uint64(r.money.Cents))
 	b = append(b, r.money.Currency...)
-	b = append(b, channel...)
+	if inside {
+		b = append(b, '+')
+	}
 	if !f.mapping.timeless {
-		b = binary.LittleEndian.AppendUint64(b, uint64(t.UnixMilli()))
+		b = append(b, channel...)
 	}
 	return maphash.Bytes(f.seed, b) | 1 // 0 is a row that can't be read
+}
+
+// seen is when a donation of a source that tells no times was given: the slot at which it was seen
+// first in this run, within the event.
+func (f *feed) seen(e *eventView, key uint64, slot time.Time) time.Time {
+	times := f.times[e.Slug]
+	at, ok := times[key]
+	if !ok {
+		at = slot.UnixMilli()
+		times[key] = at
+	}
+	return clamp(time.UnixMilli(at).UTC(), e)
 }
 
 // settled reports whether a donation was known before, to every event.
@@ -391,12 +410,13 @@ func (p *poller) donations(ctx context.Context, f *feed, e *eventView, slot time
 	}
 	for i := range r.rows {
 		row := &r.rows[i]
-		t := row.time
+		key, t := f.key(row.id), row.time
 		if f.mapping.timeless {
-			t = clamp(slot, e)
+			t = f.seen(e, key, slot)
 		}
+		inside := !t.Before(e.Start) && t.Before(e.End)
 		channel := p.channel(e, f, row.member)
-		v := version{key: f.key(row.id), hash: f.version(row, channel, t)}
+		v := version{key: key, hash: f.version(row, channel, inside)}
 		before, ok := known[v.key]
 		switch {
 		case !polled:
@@ -408,7 +428,7 @@ func (p *poller) donations(ctx context.Context, f *feed, e *eventView, slot time
 			continue
 		}
 		fresh = append(fresh, v)
-		if t.Before(e.Start) || !t.Before(e.End) {
+		if !inside {
 			if !ok {
 				f.outside++
 			}
@@ -448,6 +468,11 @@ func (p *poller) donation(f *feed, e *eventView, r *row, channel string, t time.
 		Source: p.src.Name, Donation: r.id, Money: r.money, Member: f.memberKey(r, channel), Country: r.country,
 		Length: utf8.RuneCountInString(r.text),
 		Raw:    cut(string(f.scrub.scrub(r.raw, f.base, e.Pseudonyms)), maxRawBytes),
+	}
+	if f.mapping.timeless {
+		// Its time is this run's: a version more, for another channel after a restart, would be counted in
+		// another minute as well.
+		d.Version = record.Hash(strconv.FormatInt(r.money.Cents, 10), r.money.Currency)
 	}
 	switch {
 	case r.donorID != "":

@@ -2,12 +2,16 @@ package charity_test
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/tungstene/tungstene/pkg/charity"
 	"github.com/tungstene/tungstene/pkg/record"
 )
 
@@ -433,4 +437,84 @@ func TestEventsAreLeft(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A donation of a source without times is recorded once, whoever it is found to be for, at the time that it
+// was seen first; another amount is another version at the same time.
+func TestDonationsWithoutTimes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const source = `
+  - name: own
+    kind: json
+    currency: EUR
+    donations: {url: "https://own.example/d", list: $, id: id, amount: amount, unit: cents, streamer: to, pagination: {by: none, all: true}}
+`
+		var cents atomic.Int64
+		cents.Store(500)
+		w := open(t, time.Minute+time.Second, sourcesAt(t, source), http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprintf(w, `[{"id":1,"amount":%d,"to":"newcomer"},{"id":2,"amount":700,"to":"aducine"}]`, cents.Load())
+		}))
+		added := func() {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			channels := people()
+			channels["7"] = charity.Channel{Login: "newcomer"}
+			delete(channels, "44842076")
+			w.events[0].Channels = channels
+		}
+		time.AfterFunc(62*time.Second, added)
+		w.run(3 * time.Minute)
+		check := func(when string, want ...string) {
+			t.Helper()
+			var got []string
+			for _, d := range of[*record.Donation](w) {
+				got = append(got, fmt.Sprintf("%s of %d for %q at %s", d.Donation, d.Money.Cents, d.Channel, d.Time.Format("15:04:05")))
+			}
+			slices.Sort(got)
+			if !slices.Equal(got, want) {
+				t.Errorf("%s: %q, want %q", when, got, want)
+			}
+		}
+		first := []string{`1 of 500 for "" at 18:01:15`, `2 of 700 for "44842076" at 18:01:15`}
+		check("other channels", first...)
+		cents.Store(600)
+		w.run(time.Minute)
+		second := []string{first[0], `1 of 600 for "7" at 18:01:15`, first[1]}
+		check("another amount", second...)
+		w.restart(sourcesAt(t, source))
+		n := len(of[*record.Donation](w))
+		w.run(time.Minute)
+		if got := len(of[*record.Donation](w)); got != n {
+			t.Errorf("%d records after a restart, %d before", got, n)
+		}
+	})
+}
+
+// Another time of a donation is no other version; one that comes into the event by the event's own times is
+// recorded.
+func TestDonationsTimes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &team{size: 30, step: 5}
+		s.many(3, begin)
+		s.add(gift{cents: 900, at: begin.Add(-time.Minute), member: "aducine"})
+		w := open(t, time.Minute+time.Second, sourcesAt(t, teamSource), s)
+		time.AfterFunc(40*time.Second, func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.gifts[0].at = begin.Add(30 * time.Second)
+		})
+		w.run(time.Minute)
+		if n := w.count() - len(of[*record.Coverage](w)); n != 3 {
+			t.Errorf("%d donations were emitted, want 3", n)
+		}
+		w.mu.Lock()
+		w.events[0].Start = begin.Add(-time.Hour)
+		w.mu.Unlock()
+		w.run(time.Minute)
+		if got := w.total()["44842076"]; got != 1200 {
+			t.Errorf("total %d", got)
+		}
+	})
 }
