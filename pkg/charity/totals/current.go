@@ -19,7 +19,8 @@ type Total struct {
 	// At is the last sample, or for a sum of donations the end of the last minute that is in it.
 	At time.Time `json:"at"`
 	// Coverage is record.Complete where the last sample is not older than Stale, or the sum is known to
-	// have every donation since the event's start; else record.Partial. What nothing is said of has no
+	// have every donation since the event's start; else record.Partial, as is a sum of channels one of
+	// which was not sampled with the others: its last total is in it. What nothing is said of has no
 	// Total: it is unknown.
 	Coverage string `json:"coverage"`
 	// Count and Largest are of single donations; 0 where the source tells none.

@@ -2,10 +2,14 @@ package totals
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"iter"
 	"maps"
 	"slices"
 	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/tungstene/tungstene/pkg/record"
 	"github.com/tungstene/tungstene/pkg/store"
@@ -83,6 +87,12 @@ func readCurrent(ctx context.Context, s Store, e record.Event, source string, no
 		if !ok {
 			continue
 		}
+		whole := true
+		if by == ByChannels {
+			if raw.Cents, whole, err = sumOfLast(ctx, s, e.Slug, said, c.Fund, d); err != nil {
+				return nil, err
+			}
+		}
 		t := Total{
 			Channel: channel, Fund: c.Fund, By: by, Raw: raw.Cents, At: raw.Time, Coverage: record.Partial, Count: d.Count, Largest: d.Largest,
 		}
@@ -91,7 +101,7 @@ func readCurrent(ctx context.Context, s Store, e record.Event, source string, no
 			if own.Seconds > 0 && !e.Start.IsZero() && own.Seconds >= until.Sub(e.Start).Seconds()-Stale.Seconds() {
 				t.Coverage = record.Complete
 			}
-		} else if until.Sub(t.At) <= Stale {
+		} else if whole && until.Sub(t.At) <= Stale {
 			t.Coverage = record.Complete
 		}
 		t.Corrected = t.Raw + c.Effects.On(channel, t.At, c.Until)
@@ -102,6 +112,63 @@ func readCurrent(ctx context.Context, s Store, e record.Event, source string, no
 		}
 	}
 	return c, nil
+}
+
+// sumOfLast is the sum of the channels' last totals, whole where all of them are of the same slot: a
+// channel that an answer lacks has not lost what it had. Members who are no channel are in it as of the
+// last slot. A channel that was removed from the event is one of them since.
+func sumOfLast(ctx context.Context, s Store, event string, said map[string][]record.Donations, f Fund, own record.Donations) (cents int64, whole bool, err error) {
+	sampled, absent := int64(0), map[string]int64{}
+	for channel, list := range said {
+		d, ok := Pick(list, f)
+		switch {
+		case channel == record.AllChannels || !ok || d.Samples == 0:
+		case d.TotalAt.Before(own.SumAt):
+			// The channel's total document may only be behind the event's.
+			then, err := sampledAt(ctx, s, event, channel, f, own.SumAt)
+			if err != nil {
+				return 0, false, err
+			}
+			if then {
+				sampled++
+			} else {
+				absent[channel] = d.Total
+			}
+		default:
+			sampled++
+		}
+	}
+	cents, whole = own.Sum, true
+	for channel, total := range absent {
+		if own.Channels > sampled {
+			_, err := s.Get(ctx, store.Channels, event+"/"+channel)
+			if errors.Is(err, store.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return 0, false, fmt.Errorf("read channel %s of event %s: %w", channel, event, err)
+			}
+		}
+		cents, whole = cents+total, false
+	}
+	return cents, whole, nil
+}
+
+// sampledAt reports whether a channel's minute says that it was sampled at a slot.
+func sampledAt(ctx context.Context, s Store, event, channel string, f Fund, slot time.Time) (bool, error) {
+	raw, err := s.Get(ctx, store.Minutes, record.StatisticsID(event, channel, record.Minute(slot)))
+	if errors.Is(err, store.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read a minute of channel %s of event %s: %w", channel, event, err)
+	}
+	var m document
+	if err := bson.Unmarshal(raw, &m); err != nil {
+		return false, fmt.Errorf("decode a minute of channel %s of event %s: %w", channel, event, err)
+	}
+	d, ok := Pick(m.Donations, f)
+	return ok && d.Samples > 0 && !d.TotalAt.Before(slot), nil
 }
 
 func flat(said map[string][]record.Donations) iter.Seq[record.Donations] {

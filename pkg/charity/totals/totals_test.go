@@ -222,6 +222,44 @@ func TestCorrectionsAfterTheLastSample(t *testing.T) {
 	}
 }
 
+// The sum of channels is that of their last totals: one that the last answers lack stays in it, and the sum
+// is partial. One that was removed is among the members since.
+func TestCurrentOfChannels(t *testing.T) {
+	t.Parallel()
+	w := open(t)
+	w.put(store.Channels, "e/1", record.Channel{ID: "e/1", Event: "e", Channel: "1"})
+	w.put(store.Channels, "e/2", record.Channel{ID: "e/2", Event: "e", Channel: "2"})
+	sum := func(minute int, cents, channels int64) record.Donations {
+		return record.Donations{Source: "s", Currency: "EUR", Sum: cents, SumAt: at(minute), Channels: channels}
+	}
+	check := func(name string, minute int, raw int64, coverage string) {
+		t.Helper()
+		cur, err := totals.ReadCurrent(t.Context(), w, event, "", at(minute))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := cur.Event; got.Raw != raw || got.Corrected != raw || got.Coverage != coverage || got.By != totals.ByChannels || !got.At.Equal(at(minute)) {
+			t.Errorf("%s: %+v, want %d, %s", name, got, raw, coverage)
+		}
+	}
+	w.span(store.Minutes, "1", at(0), 0, record.StateClosed, sampled("s", 0, 100))
+	w.span(store.Minutes, "2", at(0), 0, record.StateClosed, sampled("s", 0, 2000))
+	w.span(store.Minutes, record.AllChannels, at(0), 0, record.StateClosed, sum(0, 2107, 3)) // 7 of a member who is no channel
+	check("all answered", 0, 2107, record.Complete)
+	w.span(store.Minutes, "1", at(1), 1, record.StateClosed, sampled("s", 1, 150))
+	w.span(store.Minutes, record.AllChannels, at(1), 1, record.StateClosed, sum(1, 158, 2))
+	check("one is missing", 1, 2158, record.Partial)
+	if _, err := w.DeleteIf(t.Context(), store.Channels, "e/2", "event", "e"); err != nil {
+		t.Fatal(err)
+	}
+	w.span(store.Minutes, "1", at(2), 2, record.StateClosed, sampled("s", 2, 160))
+	w.span(store.Minutes, record.AllChannels, at(2), 2, record.StateClosed, sum(2, 2170, 3))
+	check("it was removed", 2, 2170, record.Complete)
+	w.span(store.Minutes, "1", at(3), 3, record.StateClosed, sampled("s", 3, 170))
+	w.span(store.Minutes, record.AllChannels, at(3), 3, record.StateClosed, sum(3, 170, 1))
+	check("and is no member either", 3, 2170, record.Partial)
+}
+
 // A source of single donations alone: totals are sums, and goals are reached to the minute though only
 // hours are read of what is past.
 func TestLiveOfDonations(t *testing.T) {
