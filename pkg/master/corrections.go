@@ -248,7 +248,7 @@ func (m *Master) listCorrections(ctx context.Context, slug string) (control.Corr
 	return out, nil
 }
 
-// effectNow is what a standing correction adds to its total's last sample.
+// effectNow is what a standing correction adds to its total as it is now.
 func effectNow(cur *totals.Current, c record.Correction) int64 {
 	t := cur.Channels[c.Channel]
 	if c.Channel == record.AllChannels {
@@ -256,7 +256,7 @@ func effectNow(cur *totals.Current, c record.Correction) int64 {
 	}
 	for _, x := range cur.Effects.Of(c.Channel) {
 		if x.Correction.ID == c.ID {
-			return x.At(t.At)
+			return x.On(t.At, cur.Until)
 		}
 	}
 	return 0
@@ -379,8 +379,8 @@ func (m *Master) keepCorrection(
 			return out, err
 		}
 		out.Raw, out.Before, out.EventBefore = t.Raw, t.Corrected, cur.Event.Corrected
-		out.After = t.Raw + after.At(c.Channel, t.At)
-		out.EventAfter = cur.Event.Raw + after.At(record.AllChannels, cur.Event.At)
+		out.After = t.Raw + after.On(c.Channel, t.At, cur.Until)
+		out.EventAfter = cur.Event.Raw + after.On(record.AllChannels, cur.Event.At, cur.Until)
 	}
 	if dry {
 		return out, nil
@@ -487,7 +487,7 @@ func (m *Master) suspects(ctx context.Context, in *suspectsInput) (control.Suspi
 	if !cur.Known {
 		return out, nil
 	}
-	series, given, err := totals.SeriesOfAll(ctx, m.cfg.Store, e.Slug, cur.Fund, out.From, out.To)
+	series, given, err := totals.SeriesOfAll(ctx, m.cfg.Store, e.Slug, cur.Fund, cur.Singles, out.From, out.To)
 	if err != nil {
 		return out, err
 	}

@@ -212,6 +212,9 @@ func (w *purse) point(p *Point, docs []record.Statistics, clip Range) {
 		w.last = now
 		p.Total, p.Corrected = d.Total, d.Corrected
 	}
+	if f.late(w.last, clip) != 0 {
+		p.Total, p.Corrected = d.Total, d.Corrected
+	}
 	if f.By == ByDonations {
 		w.last = Standing{Cents: w.last.Cents + said.Cents}
 		p.Total, p.Corrected = d.Total, d.Corrected

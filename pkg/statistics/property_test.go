@@ -90,14 +90,22 @@ func draw(t *rapid.T) drawn {
 	return d
 }
 
+// final is the end of what is counted.
+func (d *drawn) final() time.Time {
+	if end := d.through.Add(time.Minute); end.Before(d.event.End) {
+		return end
+	}
+	return d.event.End
+}
+
 // of is the summary of a part; of minutes that a Reader would find, by what it would find before.
 func (d *drawn) of(t *rapid.T, from, to time.Time) statistics.Summary {
 	m := statistics.Material{
 		Event: d.event, Streamer: statistics.Streamer{Channel: "1"}, Range: statistics.Range{From: from, To: to},
 		Through: d.through, Channels: 1,
 	}
-	samples := statistics.FundOf{Fund: statistics.Fund{Source: gdq, Currency: "EUR"}, Main: true, By: statistics.BySamples, Effects: d.effects}
-	single := statistics.FundOf{Fund: statistics.Fund{Source: "single", Currency: "EUR"}, By: statistics.ByDonations, Effects: d.effects}
+	samples := statistics.FundOf{Fund: statistics.Fund{Source: gdq, Currency: "EUR"}, Main: true, By: statistics.BySamples, Effects: d.effects, Final: d.final()}
+	single := statistics.FundOf{Fund: statistics.Fund{Source: "single", Currency: "EUR"}, By: statistics.ByDonations, Effects: d.effects, Final: d.final()}
 	for _, doc := range d.minutes {
 		if m.Range.Contains(doc.Time) {
 			m.Documents = append(m.Documents, doc)
@@ -262,7 +270,8 @@ func TestRawPlusCorrectionsIsCorrected(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		d := draw(t)
-		s := d.of(t, d.event.Start, d.event.Start.Add(time.Duration(rapid.IntRange(1, 200).Draw(t, "to"))*time.Minute))
+		to := d.event.Start.Add(time.Duration(rapid.IntRange(1, 200).Draw(t, "to")) * time.Minute)
+		s := d.of(t, d.event.Start, to)
 		for _, f := range s.Donations {
 			if !f.Total.Known() {
 				if f.Corrected.N != 0 || f.Total.N != 0 {
@@ -270,8 +279,12 @@ func TestRawPlusCorrectionsIsCorrected(t *testing.T) {
 				}
 				continue
 			}
-			if f.Corrected.N != f.Total.N+corrections.Sum(d.effects, f.At) {
-				t.Fatalf("%+v, the corrections add %d", f, corrections.Sum(d.effects, f.At))
+			added := corrections.Sum(d.effects, f.At)
+			if !to.Before(d.final()) {
+				added = corrections.SumOn(d.effects, f.At, time.Time{})
+			}
+			if f.Corrected.N != f.Total.N+added {
+				t.Fatalf("%+v, the corrections add %d", f, added)
 			}
 		}
 	})
@@ -286,7 +299,7 @@ func TestACurveIsItsSummaries(t *testing.T) {
 		m := statistics.Material{
 			Event: d.event, Streamer: statistics.Streamer{Channel: "1"}, Range: statistics.Range{From: d.event.Start, To: d.event.End},
 			Through: d.through, Channels: 1, Documents: d.minutes,
-			Funds: []statistics.FundOf{{Fund: statistics.Fund{Source: gdq, Currency: "EUR"}, Main: true, By: statistics.BySamples, Effects: d.effects}},
+			Funds: []statistics.FundOf{{Fund: statistics.Fund{Source: gdq, Currency: "EUR"}, Main: true, By: statistics.BySamples, Effects: d.effects, Final: d.final()}},
 		}
 		c, err := statistics.CurveOf(m, step)
 		if err != nil {

@@ -620,12 +620,17 @@ func by(d record.Donations) string {
 func (r *Reader) fundsIn(ctx context.Context, total *record.Statistics) ([]FundOf, error) {
 	main, _ := MainFund(&r.event, r.whole.Donations)
 	singles, _ := SinglesFund(&r.event, r.whole.Donations)
+	final := counted(&r.event, Aligned(&r.event, r.Whole()), r.through).To
+	until := final
+	if r.event.State == record.EventEnded || r.event.State == record.EventFrozen {
+		until = time.Time{}
+	}
 	var funds []FundOf
 	for _, d := range total.Donations {
 		if d.Currency == "" {
 			continue
 		}
-		f := FundOf{Fund: fund(d), Main: fund(d) == main, Singles: fund(d) == singles, By: by(d)}
+		f := FundOf{Fund: fund(d), Main: fund(d) == main, Singles: fund(d) == singles, By: by(d), Final: final, Until: until}
 		var err error
 		if f.Effects, err = r.effectsOf(ctx, total.Channel, f.Fund, f.By); err != nil {
 			return nil, err

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tungstene/tungstene/pkg/charity/totals"
 	"github.com/tungstene/tungstene/pkg/record"
 	"github.com/tungstene/tungstene/pkg/statistics"
 )
@@ -249,6 +250,64 @@ func TestCorrectionsAreAppliedAtReading(t *testing.T) {
 	}
 	if last := b[0].Last(); last.Currency != "EUR" || last.Rows[0].Value.N != 139_000 || last.Rows[1].Value.N != 45_000 {
 		t.Errorf("leaderboard: %+v", last)
+	}
+}
+
+// What is dated after the last sample, or after the end, is in the final totals, as it is in the current
+// ones of an event that is over; not in those of a part.
+func TestCorrectionsAfterTheLastSample(t *testing.T) {
+	t.Parallel()
+	w := weekend(t)
+	for _, c := range []record.Correction{
+		{Channel: "1", Kind: record.CorrectionAmount, Time: w.at(179*time.Minute + 30*time.Second), Cents: 700, Total: true},
+		{Channel: "2", Kind: record.CorrectionAmount, Time: w.at(190 * time.Minute), Cents: 50},
+		{Channel: "2", Kind: record.CorrectionReset, Time: w.at(190 * time.Minute)},
+		{Channel: record.AllChannels, Kind: record.CorrectionDouble, Time: w.at(48 * time.Hour), Cents: 9},
+	} {
+		c.Source = "zevent"
+		w.correct(c)
+	}
+	r := w.fill()
+	cur, err := totals.ReadCurrent(t.Context(), w.store, w.event, "", w.event.End.Add(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	part := statistics.Range{From: w.event.Start, To: w.at(179 * time.Minute)}
+	for channel, want := range map[string][2]int64{
+		"1": {179_000, 179_700}, "2": {40_000, 40_050}, record.AllChannels: {318_500, 319_191},
+	} {
+		s := summary(t, r, channel, r.Whole())
+		d, _ := s.MainDonations()
+		now := cur.Event
+		if channel != record.AllChannels {
+			now = cur.Channels[channel]
+		}
+		if d.Total != complete(want[0]) || d.Corrected != complete(want[1]) || d.RaisedCorrected.N-d.Raised.N != want[1]-want[0] ||
+			now.Raw != d.Total.N || now.Corrected != d.Corrected.N {
+			t.Errorf("%s: %+v, now %+v", channel, d, now)
+		}
+		s = summary(t, r, channel, part)
+		if d, _ := s.MainDonations(); d.Corrected != d.Total || d.RaisedCorrected != d.Raised {
+			t.Errorf("%s in a part: %+v", channel, d)
+		}
+		for _, step := range []time.Duration{time.Minute, time.Hour} {
+			c, err := r.Curve(t.Context(), channel, r.Whole(), step)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p := c.Points[len(c.Points)-1]; p.Total.N != want[0] || p.Corrected.N != want[1] {
+				t.Errorf("%s by %s ends with %+v", channel, step, p)
+			}
+		}
+	}
+	all, err := r.Summaries(t.Context(), r.Whole())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range all {
+		if d, _ := s.MainDonations(); d.Corrected.N != cur.Channels[s.Channel].Corrected {
+			t.Errorf("%s among all: %+v", s.Channel, d)
+		}
 	}
 }
 

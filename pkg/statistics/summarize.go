@@ -45,6 +45,18 @@ type FundOf struct {
 	Known []Known
 	// Effects are those of the corrections.
 	Effects []corrections.Effect
+	// Final is the end of what is counted of the event. The corrected total of a range that reaches it
+	// takes the corrections that are dated after its last sample too, up to Until; all of them where that
+	// is the zero time. The zero Final is never reached.
+	Final, Until time.Time
+}
+
+// late is what corrections that are dated after the last sample add to the total of a range.
+func (f *FundOf) late(s Standing, clip Range) int64 {
+	if f.Final.IsZero() || s.At.IsZero() || clip.Empty() || clip.To.Before(f.Final) {
+		return 0
+	}
+	return corrections.SumOn(f.Effects, s.At, f.Until) - corrections.Sum(f.Effects, s.At)
 }
 
 // Known is how many seconds of a piece of time are known.
@@ -351,8 +363,9 @@ func (f *FundOf) donations(said record.Donations, clip Range) Donations {
 		end := clip.To.Add(-time.Millisecond)
 		before := Standing{f.Before.Cents, clip.From.Add(-time.Millisecond)}
 		now := Standing{f.Before.Cents + said.Cents, end}
-		out.Total, out.Corrected = count(now.Cents, known), count(corrected(now), known)
-		out.Raised, out.RaisedCorrected = count(said.Cents, known), count(corrected(now)-corrected(before), known)
+		after := corrected(now) + f.late(now, clip)
+		out.Total, out.Corrected = count(now.Cents, known), count(after, known)
+		out.Raised, out.RaisedCorrected = count(said.Cents, known), count(after-corrected(before), known)
 		if out.Total.Known() {
 			out.At = end
 		}
@@ -376,7 +389,9 @@ func (f *FundOf) donations(said record.Donations, clip Range) Donations {
 		}
 		out.At = now.At
 	}
-	out.Total, out.Corrected = count(now.Cents, total), count(corrected(now), total)
+	late := f.late(now, clip)
+	after := corrected(now) + late
+	out.Total, out.Corrected = count(now.Cents, total), count(after, total)
 	raised := record.Unknown
 	if sampled {
 		raised = record.Partial
@@ -388,6 +403,10 @@ func (f *FundOf) donations(said record.Donations, clip Range) Donations {
 	if base.At.IsZero() {
 		base = now
 	}
-	out.Raised, out.RaisedCorrected = count(now.Cents-base.Cents, raised), count(corrected(now)-corrected(base), raised)
+	out.Raised = count(now.Cents-base.Cents, raised)
+	if late != 0 && raised == record.Unknown {
+		raised = record.Partial // what was corrected is known
+	}
+	out.RaisedCorrected = count(after-corrected(base), raised)
 	return out
 }

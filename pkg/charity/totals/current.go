@@ -37,6 +37,9 @@ type Current struct {
 	// Fund is the event's own (Main); Known is false where no source has said anything yet.
 	Fund  Fund
 	Known bool
+	// Singles is the fund whose single donations are told beside its totals: itself, or where it has none
+	// the first by name in the same currency that has some. The zero Fund where there is none.
+	Singles Fund
 	// Through is the start of the last closed minute that is in it, Event of the event, Channels by
 	// Twitch id.
 	Through  time.Time
@@ -48,7 +51,13 @@ type Current struct {
 	// Until is when corrections must be dated to count: now, and the zero time (whenever) once the event
 	// is over.
 	Until time.Time
+
+	// given is by channel what Singles says of single donations.
+	given map[string]given
 }
+
+// given is a number of single donations, their sum and the largest of them.
+type given struct{ count, cents, largest int64 }
 
 // ReadCurrent reads what was raised so far in an event: its total documents, and the minutes, open
 // ones too, that those do not hold yet. source names another fund's source than the event's own; empty

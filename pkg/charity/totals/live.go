@@ -1,9 +1,8 @@
 package totals
 
 import (
-	"cmp"
 	"context"
-	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -42,29 +41,30 @@ type Live struct {
 	from   time.Time                     // minutes since then are in raw or sums
 	until  time.Time                     // and up to then
 	loaded time.Time                     // when all was read
-	single map[string]*singles           // by channel
+	single *singles                      // nil until they are read
 	tight  map[string]map[int64]struct{} // channel to hours whose minutes are read
 }
 
-// singles are the single donations of a channel, by id the version that counts.
+// singles are the single donations of a source, by id the version that counts, whatever its channel.
 type singles struct {
 	of     map[string]single
-	asOf   [2]int64 // count and largest that the documents told
+	fund   Fund
+	asOf   map[string]given // what the documents told, if what was read is just that
 	last   time.Time
-	loaded time.Time
+	loaded time.Time // when all was read
 }
 
 type single struct {
 	goals.Single
+	record.DonationVersion
 
-	received time.Time
-	version  string
+	currency string
 }
 
 // NewLive makes one that has read nothing. With history it knows when goals were reached, to the
 // minute; without, it reads no more than the last minutes.
 func NewLive(s Store, history bool) *Live {
-	return &Live{store: s, history: history, single: map[string]*singles{}}
+	return &Live{store: s, history: history}
 }
 
 // Overview reads what is new and says how far the goals are, and what was raised.
@@ -113,9 +113,6 @@ func (l *Live) read(ctx context.Context, e record.Event, cur *Current, now time.
 	whole := l.loaded.IsZero() || now.Sub(l.loaded) >= reload || now.Before(l.loaded) || l.fund != cur.Fund || !maps.Equal(l.by, by)
 	from := l.until.Add(-2 * time.Minute)
 	if whole {
-		if l.fund != cur.Fund {
-			l.single = map[string]*singles{}
-		}
 		l.fund, l.by, l.loaded = cur.Fund, by, now
 		l.raw, l.sums, l.bases, l.tight = map[string]map[int64]int64{}, map[string]map[int64]int64{}, map[string]int64{}, map[string]map[int64]struct{}{}
 		from = record.Minute(now.Add(-window - margin))
@@ -297,49 +294,50 @@ func (l *Live) readSingles(ctx context.Context, e record.Event, cur *Current, li
 			}
 		}
 	}
-	if len(wanted) == 0 || cur.Event.Count == 0 {
-		return nil // the source tells no single donations
+	if len(wanted) == 0 || cur.Singles == (Fund{}) {
+		return nil // no source tells single donations
 	}
-	for _, c := range slices.Sorted(maps.Keys(wanted)) {
-		s, err := l.singlesOf(ctx, e, cur, c, now)
-		if err != nil {
-			return err
+	if err := l.updateSingles(ctx, e, cur, now); err != nil {
+		return err
+	}
+	all := map[string][]goals.Single{}
+	for _, x := range l.single.of {
+		if x.currency != cur.Singles.Currency {
+			continue
 		}
-		all := make([]goals.Single, 0, len(s.of))
-		for _, x := range s.of {
-			all = append(all, x.Single)
+		for _, c := range [...]string{x.Channel, record.AllChannels} {
+			if _, ok := wanted[c]; ok {
+				all[c] = append(all[c], x.Single)
+			}
 		}
-		board.SetSingles(c, all)
+	}
+	for c := range wanted {
+		board.SetSingles(c, all[c])
 	}
 	return nil
 }
 
-func (l *Live) singlesOf(ctx context.Context, e record.Event, cur *Current, channel string, now time.Time) (*singles, error) {
-	t := cur.Channels[channel]
-	if channel == record.AllChannels {
-		t = cur.Event
+// updateSingles reads what is new of the source's single donations: all of them again where what was read
+// is not what the documents tell, since one that came late, or was changed, may be of any time.
+func (l *Live) updateSingles(ctx context.Context, e record.Event, cur *Current, now time.Time) error {
+	s := l.single
+	if s != nil && s.fund == cur.Singles && maps.Equal(s.asOf, cur.given) {
+		return nil
 	}
-	told := [2]int64{t.Count, t.Largest}
-	s := l.single[channel]
-	if s != nil && s.asOf == told {
-		return s, nil
+	if s == nil || s.fund != cur.Singles || now.Before(s.loaded) || s.asOf == nil && now.Sub(s.loaded) >= reload {
+		s = &singles{of: map[string]single{}, fund: cur.Singles, loaded: now}
 	}
-	// Some are missing though what is new was read: they came late.
-	if s == nil || int64(len(s.of)) != t.Count && now.Sub(s.loaded) >= reload {
-		s = &singles{of: map[string]single{}, loaded: now}
-	}
-	q := store.Query{Collection: store.Records, Event: e.Slug, Kind: record.KindDonation, Channel: channel}
-	if channel == record.AllChannels {
-		q.Channel = ""
-	}
+	l.single = nil // until it is whole
+	q := store.Query{Collection: store.Records, Event: e.Slug, Kind: record.KindDonation}
 	if !s.last.IsZero() {
 		q.From = s.last.Add(-late)
 	}
 	for raw, err := range l.store.Find(ctx, q) {
 		if err != nil {
-			return nil, err
+			return fmt.Errorf("read the donations of event %s: %w", e.Slug, err)
 		}
 		var d struct {
+			Channel  string       `bson:"channel"`
 			Time     time.Time    `bson:"time"`
 			Received time.Time    `bson:"received"`
 			Source   string       `bson:"source"`
@@ -348,20 +346,42 @@ func (l *Live) singlesOf(ctx context.Context, e record.Event, cur *Current, chan
 			Money    record.Money `bson:"money"`
 		}
 		if err := bson.Unmarshal(raw, &d); err != nil {
-			return nil, errors.Join(errors.New("decode a donation"), err)
+			return fmt.Errorf("decode a donation of event %s: %w", e.Slug, err)
 		}
-		if d.Source != l.fund.Source || d.Money.Currency != l.fund.Currency {
+		if d.Source != cur.Singles.Source {
 			continue
 		}
-		if old, ok := s.of[d.Donation]; ok && cmp.Or(d.Received.Compare(old.received), cmp.Compare(d.Version, old.version)) < 0 {
-			continue
-		}
-		s.of[d.Donation] = single{goals.Single{Time: d.Time.UTC(), Cents: d.Money.Cents}, d.Received, d.Version}
 		if d.Time.After(s.last) {
 			s.last = d.Time.UTC()
 		}
+		v := record.DonationVersion{Channel: d.Channel, Received: d.Received.UnixMilli(), Version: d.Version}
+		if old, ok := s.of[d.Donation]; ok && record.CompareVersions(v, old.DonationVersion) < 0 {
+			continue
+		}
+		s.of[d.Donation] = single{goals.Single{Time: d.Time.UTC(), Cents: d.Money.Cents}, v, d.Money.Currency}
 	}
-	s.asOf = told
-	l.single[channel] = s
-	return s, nil
+	s.asOf = nil
+	if maps.Equal(s.given(), cur.given) {
+		s.asOf = cur.given
+	}
+	l.single = s
+	return nil
+}
+
+// given is what was read, as the documents tell it.
+func (s *singles) given() map[string]given {
+	out := map[string]given{}
+	for _, x := range s.of {
+		if x.currency != s.fund.Currency {
+			continue
+		}
+		for _, c := range []string{x.Channel, record.AllChannels} {
+			if c == "" {
+				continue
+			}
+			g := out[c]
+			out[c] = given{g.count + 1, g.cents + x.Cents, max(g.largest, x.Cents)}
+		}
+	}
+	return out
 }

@@ -65,6 +65,12 @@ func readCurrent(ctx context.Context, s Store, e record.Event, source string, no
 			return c, nil
 		}
 	}
+	c.Singles, c.given = singlesOf(c.Fund, said[record.AllChannels]), map[string]given{}
+	for channel, list := range said {
+		if d, ok := Pick(list, c.Singles); ok && d.Count > 0 {
+			c.given[channel] = given{d.Count, d.Cents, d.Largest}
+		}
+	}
 	var err error
 	if c.Corrections, err = Corrections(ctx, s, e.Slug); err != nil {
 		return nil, err
@@ -112,6 +118,24 @@ func readCurrent(ctx context.Context, s Store, e record.Event, source string, no
 		}
 	}
 	return c, nil
+}
+
+// singlesOf is what Current.Singles is, by what is said of the event.
+func singlesOf(main Fund, whole []record.Donations) Fund {
+	var best Fund
+	for _, d := range whole {
+		if d.Currency != main.Currency || d.Count == 0 {
+			continue
+		}
+		f := Fund{d.Source, d.Currency}
+		if f == main {
+			return f
+		}
+		if best == (Fund{}) || f.Source < best.Source {
+			best = f
+		}
+	}
+	return best
 }
 
 // sumOfLast is the sum of the channels' last totals, whole where all of them are of the same slot: a

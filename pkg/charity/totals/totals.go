@@ -279,26 +279,25 @@ func read[T any](ctx context.Context, s Store, q store.Query) ([]T, error) {
 }
 
 // SeriesOfAll are the raw running totals of all channels, and of the event, in a range, as Series has
-// them, and what single donations add up to in it, by channel, at the end of each minute that has any.
+// them, and what the single donations of another fund (Current.Singles; it can be the same) add up to in
+// it, by channel, at the end of each minute that has any.
 // Channels whose total is a sum of single donations are left out: their total can't be told apart from
 // those.
-func SeriesOfAll(ctx context.Context, s Store, event string, f Fund, from, to time.Time) (series, given map[string][]corrections.Sample, err error) {
+func SeriesOfAll(ctx context.Context, s Store, event string, f, singles Fund, from, to time.Time) (series, given map[string][]corrections.Sample, err error) {
 	series, given = map[string][]corrections.Sample{}, map[string][]corrections.Sample{}
 	sums := map[string]int64{}
 	for d, err := range scan(ctx, s, store.Query{Collection: store.Minutes, Event: event, From: from, To: to}) {
 		if err != nil {
 			return nil, nil, err
 		}
-		said, ok := Pick(d.Donations, f)
-		if !ok {
-			continue
+		if said, ok := Pick(d.Donations, f); ok {
+			by := BySamples
+			if said.Samples == 0 && d.Channel == record.AllChannels {
+				by = ByChannels
+			}
+			series[d.Channel] = append(series[d.Channel], samples(said, by, d.Time, 0)...)
 		}
-		by := BySamples
-		if said.Samples == 0 && d.Channel == record.AllChannels {
-			by = ByChannels
-		}
-		series[d.Channel] = append(series[d.Channel], samples(said, by, d.Time, 0)...)
-		if said.Count > 0 {
+		if said, ok := Pick(d.Donations, singles); ok && said.Count > 0 {
 			sums[d.Channel] += said.Cents
 			end := d.Time.Add(time.Minute - time.Millisecond)
 			given[d.Channel] = append(given[d.Channel], corrections.Sample{Time: end, Cents: sums[d.Channel]})

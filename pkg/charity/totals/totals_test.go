@@ -170,7 +170,7 @@ func TestCurrent(t *testing.T) {
 	if len(series) != 10 || series[0] != (corrections.Sample{Time: at(2), Cents: 200}) || series[9].Cents != 100 {
 		t.Errorf("%+v", series)
 	}
-	all, given, err := totals.SeriesOfAll(t.Context(), w, "e", cur.Fund, at(2), at(12))
+	all, given, err := totals.SeriesOfAll(t.Context(), w, "e", cur.Fund, cur.Singles, at(2), at(12))
 	if err != nil || !reflect.DeepEqual(all["1"], series) || len(all) != 2 || len(given) != 0 {
 		t.Errorf("%+v, %+v, %v", all, given, err)
 	}
