@@ -582,9 +582,15 @@ func (l Look) moments(d *Data, channel string) []charts.Marker {
 	var marks []charts.Marker
 	for _, g := range reached[:min(len(reached), most)] { // in the unit of the largest, as an axis
 		m, top := g.Goal.Money, locale.Units(reached[0].Goal.Money.Cents, g.Goal.Money.Currency)
-		marks = append(marks, charts.Marker{
-			Time: g.ReachedAt, Kind: charts.MarkGoal, Label: l.locale.MoneyTickOf(locale.Units(m.Cents, m.Currency), top, m.Currency),
-		})
+		units := locale.Units(m.Cents, m.Currency)
+		if units < top/100 {
+			break // beside the others it is none to tell of
+		}
+		if top >= 10_000 { // three digits of the largest are enough
+			grain := math.Pow(10, math.Floor(math.Log10(top))-2)
+			units = math.Floor(units/grain) * grain
+		}
+		marks = append(marks, charts.Marker{Time: g.ReachedAt, Kind: charts.MarkGoal, Label: l.locale.MoneyTickOf(units, top, m.Currency)})
 	}
 	var raids []statistics.Raid
 	for _, r := range d.Raids {
@@ -1068,6 +1074,9 @@ func (l Look) comparison(v *template.Values, d *Data) {
 
 // legend is an edition's name; that of a file without its ending and what every such file is called.
 func legend(e statistics.Edition) string {
+	if e.Name == "" {
+		return ""
+	}
 	name := filepath.Base(e.Name)
 	if ext := filepath.Ext(name); strings.EqualFold(ext, ".csv") {
 		name = strings.TrimSuffix(name, ext)
