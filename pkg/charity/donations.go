@@ -42,7 +42,7 @@ type donationsState struct {
 	seed      maphash.Seed
 	fill      *filling // nil while following
 	refill    time.Time
-	// begun says that one poll was complete: the next must overlap.
+	// begun says that one poll was complete since the first one for a new event: the next must overlap.
 	begun bool
 	// etag and modified are those of the newest page of a poll that was complete.
 	newETag, newModified string
@@ -90,6 +90,9 @@ func (f *feed) prepare(events []*eventView) {
 	for _, e := range events {
 		if f.known[e.Slug] == nil {
 			f.known[e.Slug], f.times[e.Slug] = map[uint64]uint64{}, map[uint64]int64{}
+			if !f.fills() {
+				f.begun = false // nothing can overlap with what is known to it
+			}
 		}
 		again = again || f.marks[e.Slug] != e.mark
 		f.marks[e.Slug] = e.mark
@@ -111,8 +114,6 @@ func (f *feed) startFill() {
 	clear(f.unmatchedMembers)
 	if f.fills() {
 		f.fill = &filling{pos: position{page: f.paging.first, oldest: f.paging.order != ""}, stride: 1}
-	} else {
-		f.begun = false
 	}
 }
 
@@ -177,7 +178,11 @@ func (p *poller) pollDonations(ctx context.Context, slot, next time.Time) {
 			f.refill = time.Time{}
 			f.startFill()
 		}
+		begun, knew := f.begun, f.knows()
 		o := p.poll(ctx, f, events, slot)
+		if o == pollComplete && !f.fills() && !f.paging.all && (!begun || knew == 0 && f.knows() > 0) {
+			p.blind(events, slot) // there was nothing to overlap with
+		}
 		if ctx.Err() != nil {
 			return
 		}
@@ -524,10 +529,14 @@ func (p *poller) spoilt(f *feed, events []*eventView, slot time.Time, r *reading
 			p.badTimes[record.Minute(b.time)] = true
 			continue
 		}
-		for _, e := range events {
-			c := p.coverOf(e.Slug)
-			c.blind = slot
-		}
+		p.blind(events, slot)
+	}
+}
+
+// blind notes that up to a slot donations may be missing from what was read.
+func (p *poller) blind(events []*eventView, slot time.Time) {
+	for _, e := range events {
+		p.coverOf(e.Slug).blind = slot
 	}
 }
 
@@ -548,9 +557,7 @@ func (p *poller) cover(ctx context.Context, events []*eventView, slot time.Time,
 		complete = complete && f.fill == nil && !f.torn
 		fromStart = fromStart && (f.fills() || f.paging.all) && !f.mapping.timeless
 		if outcomes[i] == pollHole && !f.fills() {
-			for _, e := range events {
-				p.coverOf(e.Slug).blind = slot
-			}
+			p.blind(events, slot)
 		}
 	}
 	if !complete {

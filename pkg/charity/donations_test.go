@@ -518,3 +518,99 @@ func TestDonationsTimes(t *testing.T) {
 		}
 	})
 }
+
+// Of a list that shows the newest few, a poll claims nothing of the time before it where there was nothing to
+// overlap with: not when channels change, not when an event comes, not after a list without donations.
+func TestWindowClaims(t *testing.T) {
+	t.Parallel()
+	const source = `
+  - name: own
+    kind: json
+    currency: EUR
+    donations: {url: "https://own.example/d", list: $, id: id, amount: amount, unit: cents, time: at, time_layout: unix_ms, schedule: "@every 10s"}
+`
+	for name, c := range map[string]struct {
+		first   int64
+		shows   int64 // from 18:02:02 on
+		change  func(t *testing.T, w *world)
+		covered string
+	}{
+		"channels, with a hole": {first: 3, shows: 9, change: func(_ *testing.T, w *world) {
+			w.events[0].Channels = map[string]charity.Channel{"7": {Login: "newcomer"}}
+		}, covered: "18:01:00-18:02:00 18:03:00-18:04:00"},
+		"channels, without": {first: 3, shows: 5, change: func(_ *testing.T, w *world) {
+			w.events[0].Channels = map[string]charity.Channel{"7": {Login: "newcomer"}}
+		}, covered: "18:01:00-18:04:00"},
+		"an event":   {first: 3, shows: 9, change: func(t *testing.T, w *world) { w.events = append(w.events, event(t, "another")) }, covered: "18:01:00-18:02:00 18:03:00-18:04:00"},
+		"the first":  {first: 0, shows: 9, change: func(*testing.T, *world) {}, covered: "18:01:00-18:02:00 18:03:00-18:04:00"},
+		"no hole":    {first: 3, shows: 5, change: func(*testing.T, *world) {}, covered: "18:01:00-18:04:00"},
+		"never more": {first: 0, shows: 0, change: func(*testing.T, *world) {}, covered: "18:01:00-18:04:00"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var newest atomic.Int64
+				newest.Store(c.first)
+				w := open(t, 55*time.Second, sourcesAt(t, source), http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+					var rows []string
+					last := newest.Load()
+					for i := last; i > max(last-3, 0); i-- {
+						rows = append(rows, fmt.Sprintf(`{"id":%d,"amount":100,"at":%d}`, i, begin.Add(time.Minute).UnixMilli()))
+					}
+					fmt.Fprint(w, "["+strings.Join(rows, ",")+"]")
+				}))
+				time.AfterFunc(67*time.Second, func() {
+					newest.Store(c.shows)
+					w.mu.Lock()
+					defer w.mu.Unlock()
+					c.change(t, w)
+				})
+				w.run(3*time.Minute + 10*time.Second)
+				if got := w.covered(); got != c.covered {
+					t.Errorf("covered %s, want %s", got, c.covered)
+				}
+				if got := w.conditions(); got != "" {
+					t.Errorf("conditions %s", got)
+				}
+			})
+		})
+	}
+}
+
+// What stands where a country belongs is kept where it has the form of one, in the record and in its raw row.
+func TestCountries(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const source = `
+  - name: own
+    kind: json
+    currency: EUR
+    donations: {url: "https://own.example/d", list: $, id: id, amount: amount, unit: cents, country: from, pagination: {by: none, all: true}}
+`
+		wants := map[string]bool{
+			"FR": true, "FRA": true, "France": true, "Côte d'Ivoire": true, "Guinea-Bissau": true, "日本": true, "United Kingdom": true,
+			"12 rue de la Paix": false, "jean@example.org": false, "Durand, Jeanne": false, "@jean": false, "Paris;France": false,
+			"Jean_Dupont": false, "https://example.org": false, "+33": false, strings.Repeat("a", 57): false, strings.Repeat("é", 56): true,
+		}
+		var rows, names []string
+		for s := range wants {
+			names = append(names, s)
+			rows = append(rows, fmt.Sprintf(`{"id":"%d","amount":1,"from":%q}`, len(rows), s))
+		}
+		w := open(t, time.Minute, sourcesAt(t, source), body("["+strings.Join(rows, ",")+"]"))
+		w.run(time.Minute)
+		list := of[*record.Donation](w)
+		if len(list) != len(wants) {
+			t.Fatalf("%d donations", len(list))
+		}
+		for i, d := range list {
+			want := ""
+			if wants[names[i]] {
+				want = names[i]
+			}
+			if d.Country != want || strings.Contains(d.Raw, names[i]) != wants[names[i]] {
+				t.Errorf("%q: country %q, raw %s", names[i], d.Country, d.Raw)
+			}
+		}
+	})
+}

@@ -33,8 +33,8 @@ const (
 	maxID = 128
 	// maxCents bounds an amount, either way: a hundred billion euros.
 	maxCents = 10_000_000_000_000
-	// maxCountry and maxText bound what a donor says.
-	maxCountry = 64
+	// maxCountry, in code points, and maxText bound what a donor says. The longest name of a country has 56.
+	maxCountry = 56
 	maxText    = 16 << 10
 	// maxProblems bounds how many problems of one answer are told one by one.
 	maxProblems = 3
@@ -361,7 +361,9 @@ func (m *mapping) readRow(v value, where string, r *reading, currency string, do
 	out.donorID = identity(id)
 	out.donor = firstText(v, m.donor)
 	out.text = cut(firstText(v, m.text), maxText)
-	out.country = cut(firstText(v, m.country), maxCountry)
+	if c := firstText(v, m.country); isPlace(c) {
+		out.country = c // anything else may be an address, or who lives there
+	}
 	return out, nil
 }
 

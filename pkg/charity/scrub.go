@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/tungstene/tungstene/pkg/charity/money"
@@ -318,12 +319,15 @@ func isTime(s string) bool {
 	return false
 }
 
-// isPlace reports whether s has the form of a country's name or code.
+// isPlace reports whether s has the form of a country's name or code: letters with spaces, hyphens and
+// apostrophes (Côte d'Ivoire) between them.
 func isPlace(s string) bool {
-	if s == "" || len(s) > maxCountry {
+	if s == "" || utf8.RuneCountInString(s) > maxCountry {
 		return false
 	}
-	return !strings.ContainsAny(s, "@0123456789:/\\\"<>")
+	return !strings.ContainsFunc(s, func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsMark(r) && !strings.ContainsRune(" -'\u2019", r)
+	})
 }
 
 // isWord reports whether s is one of the words that states and types are told by.
