@@ -260,6 +260,80 @@ func TestCurrentOfChannels(t *testing.T) {
 	check("and is no member either", 3, 2170, record.Partial)
 }
 
+// The totals are of one source, the single donations of another one: goals by these are decided all the
+// same, by the version of each that counts, and again when only an amount has changed.
+func TestLiveSinglesOfAnotherSource(t *testing.T) {
+	t.Parallel()
+	w := open(t)
+	insert := func(channel, source, id, version string, minute, received int, cents int64) {
+		t.Helper()
+		r, err := record.Encode(&record.Donation{
+			Header: record.Header{Event: "e", Channel: channel, Time: at(minute), Received: at(received)}, Source: source, Donation: id, Version: version,
+			Money: record.Money{Cents: cents, Currency: "EUR"},
+		})
+		if err == nil {
+			_, err = w.Insert(t.Context(), []record.Record{r})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	said := func(minute int, count, cents, largest int64) {
+		single := record.Donations{Source: "single", Currency: "EUR", Count: count, Cents: cents, Largest: largest}
+		for _, c := range []string{"1", record.AllChannels} {
+			w.span(store.Minutes, c, at(0), 0, record.StateClosed, sampled("all", 0, 90_000), single,
+				record.Donations{Source: "x", Currency: "EUR", Count: 9, Cents: 9, Largest: 1})
+			w.span(store.Minutes, c, at(minute), minute, record.StateClosed, sampled("all", minute, 90_000))
+		}
+	}
+	goal := func(id, channel, category string, cents int64) record.Goal {
+		return record.Goal{ID: "e/" + id, Event: "e", Channel: channel, Category: category, Name: id, Money: record.Money{Cents: cents, Currency: "EUR"}}
+	}
+	list := []record.Goal{
+		goal("equal", "1", record.GoalEqual, 4200), goal("of the event", record.AllChannels, record.GoalEqual, 4200),
+		goal("old", "1", record.GoalEqual, 1000), goal("new", "1", record.GoalEqual, 3000), goal("other", "1", record.GoalEqual, 1),
+	}
+	live := totals.NewLive(w, true)
+	check := func(name string, now int, want ...string) {
+		t.Helper()
+		o, cur, err := live.Overview(t.Context(), event, list, at(now))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if cur.Fund.Source != "all" || cur.Singles != (totals.Fund{Source: "single", Currency: "EUR"}) {
+			t.Errorf("%s: totals of %v, donations of %v", name, cur.Fund, cur.Singles)
+		}
+		var reached []string
+		for _, s := range o.Goals {
+			if s.Reached {
+				reached = append(reached, s.Goal.Name)
+			}
+		}
+		slices.Sort(reached)
+		if slices.Sort(want); !slices.Equal(reached, want) {
+			t.Errorf("%s: reached %q, want %q", name, reached, want)
+		}
+	}
+	insert("1", "single", "a", "v", 0, 0, 4200)
+	insert("", "single", "a", "w", 0, 2, 4100) // by a collector that knew of no channel
+	insert("1", "single", "b", "v", 0, 0, 1000)
+	insert("1", "x", "c", "v", 0, 0, 1)
+	said(1, 2, 5200, 4200)
+	check("first", 1, "equal", "of the event", "old")
+	insert("1", "single", "b", "w", 0, 2, 3000)
+	said(2, 2, 7200, 4200)
+	check("changed", 2, "equal", "of the event", "new")
+	insert("1", "single", "b", "x", 0, 3, 2000)
+	insert("2", "single", "a", "x", 0, 3, 4200) // moved away
+	said(3, 2, 6200, 4200)
+	check("moved", 3, "of the event")
+
+	_, given, err := totals.SeriesOfAll(t.Context(), w, "e", totals.Fund{Source: "all", Currency: "EUR"}, totals.Fund{Source: "single", Currency: "EUR"}, at(0), at(3))
+	if err != nil || len(given["1"]) != 1 || given["1"][0].Cents != 6200 {
+		t.Errorf("%+v, %v", given, err)
+	}
+}
+
 // A source of single donations alone: totals are sums, and goals are reached to the minute though only
 // hours are read of what is past.
 func TestLiveOfDonations(t *testing.T) {
