@@ -1,10 +1,15 @@
 package master_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"iter"
 	"strings"
 	"testing"
 	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/tungstene/tungstene/pkg/control"
 	"github.com/tungstene/tungstene/pkg/record"
@@ -395,6 +400,85 @@ func TestGoalsBeforeAnythingWasGiven(t *testing.T) {
 		}
 		if s, err := w.op.Suspects(w.ctx, "zevent", control.SuspectQuery{}); err != nil || len(s.Suspicions) != 0 {
 			t.Errorf("%+v, %v", s, err)
+		}
+	})
+}
+
+// meanwhile is a store in which an event becomes frozen at a moment.
+type meanwhile struct {
+	store.Store
+	// goals is the goal that is written as the last before it; corrections that it is when those are read.
+	goals       int
+	corrections bool
+	written     int
+	freeze      func(s store.Store)
+}
+
+func (h *meanwhile) CompareAndSet(ctx context.Context, c store.Collection, rev int64, d store.Doc) error {
+	err := h.Store.CompareAndSet(ctx, c, rev, d)
+	if c == store.Goals {
+		if h.written++; h.written == h.goals {
+			h.freeze(h.Store)
+		}
+	}
+	return err
+}
+
+func (h *meanwhile) Find(ctx context.Context, q store.Query) iter.Seq2[bson.Raw, error] {
+	if q.Collection == store.Corrections && h.corrections {
+		h.freeze(h.Store)
+	}
+	return h.Store.Find(ctx, q)
+}
+
+// A freeze that comes while goals or corrections are changed is seen before the next is written; one
+// that looked at the event before the change fails.
+func TestAFreezeWhileMoneyIsChanged(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(w *world) {
+		h := &meanwhile{Store: w.store, goals: 60}
+		w.store = h
+		from := w.given()
+		h.freeze = func(s store.Store) {
+			e, err := w.op.Event(w.ctx, "zevent")
+			w.must(err)
+			e.State = record.EventFrozen
+			raw, err := bson.Marshal(e)
+			w.must(err)
+			w.must(s.Put(w.ctx, store.Events, []store.Doc{{ID: "zevent", Raw: raw}}))
+		}
+		seen, err := w.op.Event(w.ctx, "zevent")
+		w.must(err)
+		add := control.NewCorrection{Channel: "1001", Kind: "amount", Time: from, Cents: 5, Author: "ada", Reason: "cash"}
+		_, err = w.op.AddCorrection(w.ctx, "zevent", add)
+		w.must(err)
+		raw, err := bson.Marshal(record.Event{Slug: "zevent", Rev: seen.Rev + 1, State: record.EventFrozen})
+		w.must(err)
+		if err := h.Store.CompareAndSet(w.ctx, store.Events, seen.Rev, store.Doc{ID: "zevent", Raw: raw}); !errors.Is(err, store.ErrConflict) {
+			t.Errorf("a freeze that looked before the correction: %v", err)
+		}
+
+		var list strings.Builder
+		for i := range 200 {
+			fmt.Fprintf(&list, "%d;Goal %d\n", i+1, i)
+		}
+		_, err = w.op.ImportGoals(w.ctx, "zevent", control.GoalImport{Channel: "1000", Author: "ada"}, []byte(list.String()))
+		w.wantError(err, "event zevent is frozen")
+		if n, err := h.Count(w.ctx, store.Query{Collection: store.Goals, Event: "zevent"}); err != nil || n != 100 {
+			t.Errorf("%d goals, %v", n, err)
+		}
+
+		e, err := w.op.Event(w.ctx, "zevent")
+		w.must(err)
+		e.State = record.EventLive
+		w.write(store.Events, "zevent", e)
+		h.corrections = true
+		add.Cents = 6
+		_, err = w.op.AddCorrection(w.ctx, "zevent", add)
+		w.wantError(err, "event zevent is frozen")
+		h.corrections = false
+		if n, err := h.Count(w.ctx, store.Query{Collection: store.Corrections, Event: "zevent"}); err != nil || n != 1 {
+			t.Errorf("%d corrections, %v", n, err)
 		}
 	})
 }

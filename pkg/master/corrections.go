@@ -95,6 +95,17 @@ func openForMoney(e record.Event) error {
 	return nil
 }
 
+// touchForMoney comes just before corrections or goals of an event are written: the event gets its next
+// revision, so that a freeze that has looked at it before fails and looks again. It refuses where the
+// event was frozen meanwhile.
+func (m *Master) touchForMoney(ctx context.Context, slug string) error {
+	e, err := m.touchEvent(ctx, slug)
+	if err != nil {
+		return err
+	}
+	return openForMoney(e)
+}
+
 // person checks who says something, and text what is said.
 func person(author string) (string, error) {
 	author, err := said("author", author, control.MaxAuthor)
@@ -384,6 +395,9 @@ func (m *Master) keepCorrection(
 	}
 	if dry {
 		return out, nil
+	}
+	if err := m.touchForMoney(ctx, e.Slug); err != nil {
+		return out, err
 	}
 	if err := m.setDoc(ctx, store.Corrections, 0, c.ID, c); err != nil {
 		if errors.Is(err, store.ErrConflict) && c.Withdraws != "" {

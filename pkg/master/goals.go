@@ -28,6 +28,8 @@ const (
 	// oldest go then.
 	maxGoals   = 20_000
 	maxHistory = 500
+	// touched is how many goals an import writes before it looks again whether the event is frozen.
+	touched = 50
 	// maxLive is how many events the goals of are kept at hand.
 	maxLive = 4
 )
@@ -278,6 +280,9 @@ func (m *Master) addGoal(ctx context.Context, slug string, in control.NewGoal) (
 	if count >= maxGoals {
 		return g, conflict("event %s has %d goals, deleted ones among them: that is the most", slug, maxGoals)
 	}
+	if err := m.touchForMoney(ctx, slug); err != nil {
+		return g, err
+	}
 	return g, m.setDoc(ctx, store.Goals, 0, g.ID, g)
 }
 
@@ -340,6 +345,9 @@ func (m *Master) alter(ctx context.Context, slug, id, author string, change func
 		next, changed := edited(g, next, author, m.cfg.Clock.Now())
 		if !changed {
 			return g, nil
+		}
+		if err := m.touchForMoney(ctx, slug); err != nil {
+			return g, err
 		}
 		err = m.setDoc(ctx, store.Goals, g.Rev, g.ID, next)
 		if !errors.Is(err, store.ErrConflict) {
@@ -439,7 +447,12 @@ func (m *Master) importGoals(ctx context.Context, in *importGoalsInput) (control
 	if in.DryRun {
 		return out, nil
 	}
-	for _, g := range docs {
+	for i, g := range docs {
+		if i%touched == 0 {
+			if err := m.touchForMoney(ctx, in.Slug); err != nil {
+				return out, err
+			}
+		}
 		if err := m.setDoc(ctx, store.Goals, g.Rev-1, g.ID, g); err != nil {
 			if errors.Is(err, store.ErrConflict) {
 				err = conflict("goal %s was changed meanwhile: import the list again, what is done already stays", bare(g.ID))
