@@ -54,7 +54,7 @@ func TestTwitch(t *testing.T) {
 		validation := validated
 		w := open(t, 10*time.Second, sourcesAt(t, twitchSource), twitch(t, &validation))
 		w.run(2 * time.Minute)
-		if got := samples(w); !strings.HasPrefix(got, "18:00:30 44842076/44842076 86000 EUR\n18:01:00 44842076/44842076 86000 EUR\n") {
+		if got := samples(w); !strings.HasPrefix(got, "18:00:30 44842076/ 86000 EUR\n18:01:00 44842076/ 86000 EUR\n") {
 			t.Errorf("samples\n%s", got)
 		}
 		donations := of[*record.Donation](w)
@@ -168,7 +168,7 @@ func TestTiltifyTeam(t *testing.T) {
 		api := &tiltifyAPI{t: t, life: 6}
 		w := open(t, 70*time.Second, sourcesAt(t, tiltifySource), api)
 		w.run(2 * time.Minute)
-		if got := samples(w); !strings.HasPrefix(got, "18:01:30 / 118232 EUR\n18:01:30 44842076/c-1 10000 EUR\n18:01:30 /c-2 8232 EUR\n") {
+		if got := samples(w); !strings.HasPrefix(got, "18:01:30 / 118232 EUR\n18:01:30 44842076/ 10000 EUR\n18:01:30 /c-2 8232 EUR\n") {
 			t.Errorf("samples\n%s", got)
 		}
 		var got []string
@@ -285,7 +285,7 @@ func TestOwnJSON(t *testing.T) {
 			fmt.Fprint(w, donations)
 		}))
 		w.run(time.Minute)
-		if got := samples(w); !strings.HasPrefix(got, "18:01:30 / 1250 EUR\n18:01:30 44842076/1 1250 EUR\n") {
+		if got := samples(w); !strings.HasPrefix(got, "18:01:30 / 1250 EUR\n18:01:30 44842076/ 1250 EUR\n") {
 			t.Errorf("samples\n%s", got)
 		}
 		d := of[*record.Donation](w)[0]

@@ -142,7 +142,7 @@ func (p *poller) amounts(f *feed, e *eventView, slot time.Time, r *reading, unma
 	if r.total != nil {
 		docs = append(docs, &record.Amount{Header: header, Source: p.src.Name, Money: *r.total})
 	}
-	type place struct{ channel, member string }
+	type place struct{ channel, member, currency string }
 	var (
 		members  = map[string]bool{}
 		channels = map[place]*record.Amount{}
@@ -154,20 +154,19 @@ func (p *poller) amounts(f *feed, e *eventView, slot time.Time, r *reading, unma
 		}
 		members[key] = true
 		channel := p.channel(e, f, row.member)
-		at := place{channel: channel}
+		at := place{channel: channel, currency: row.money.Currency}
 		if channel == "" {
 			at.member = key
 			unmatched[key] = row.member.label()
 		}
-		if doc := channels[at]; doc != nil && doc.Money.Currency == row.money.Currency {
+		if doc := channels[at]; doc != nil {
 			doc.Money.Cents += row.money.Cents
 			continue
-		} else if doc != nil {
-			at.member = key // two currencies are two totals
 		}
 		h := header
 		h.Channel = channel
-		doc := &record.Amount{Header: h, Source: p.src.Name, Member: key, Money: row.money}
+		// A channel's total has no member: which of several came first may differ from collector to collector.
+		doc := &record.Amount{Header: h, Source: p.src.Name, Member: at.member, Money: row.money}
 		channels[at] = doc
 		docs = append(docs, doc)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -45,11 +46,11 @@ func TestZEvent(t *testing.T) {
 		w := open(t, 10*time.Second, sourcesAt(t, zeventSource), body(answer(t, "answers/zevent.json")))
 		w.run(time.Minute)
 		const want = `18:00:30 / 163098 EUR
-18:00:30 44842076/44842076 81549 EUR
-18:00:30 52130765/52130765 81549 EUR
+18:00:30 44842076/ 81549 EUR
+18:00:30 52130765/ 81549 EUR
 18:01:00 / 163098 EUR
-18:01:00 44842076/44842076 81549 EUR
-18:01:00 52130765/52130765 81549 EUR
+18:01:00 44842076/ 81549 EUR
+18:01:00 52130765/ 81549 EUR
 `
 		if got := samples(w); got != want {
 			t.Errorf("samples\n%s, want\n%s", got, want)
@@ -211,8 +212,8 @@ func TestMembers(t *testing.T) {
 		w := open(t, 20*time.Second, sources, body(`{"donationAmount":{"number":15},"live":[`+list+`]}`))
 		w.run(15 * time.Second)
 		const want = `18:00:30 / 1500 EUR
-18:00:30 44842076/44842076 400 EUR
-18:00:30 52130765/999 700 EUR
+18:00:30 44842076/ 400 EUR
+18:00:30 52130765/ 700 EUR
 18:00:30 /unknown 400 EUR
 `
 		if got := samples(w); got != want {
@@ -293,6 +294,32 @@ func TestLargeAnswer(t *testing.T) {
 		}
 		if len(answers) != 3 || whole.String() != text {
 			t.Errorf("%d parts of %d bytes together, want %d", len(answers), whole.Len(), len(text))
+		}
+	})
+}
+
+// The total of a channel of several rows is the same fact whatever their order, one of each currency.
+func TestOneTotalOfAChannel(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const source = `
+  - name: own
+    kind: json
+    currency: EUR
+    totals: {url: "https://own.example/t", list: rows, streamer_id: id, amount: n, unit: cents, currency: c}
+    members: {a: aducine, b: aducine, c: aducine, d: aducine}
+`
+		rows := []string{`{"id":"a","n":1,"c":"EUR"}`, `{"id":"b","n":20,"c":"USD"}`, `{"id":"c","n":300,"c":"USD"}`, `{"id":"d","n":4000,"c":"EUR"}`}
+		n := 0
+		w := open(t, 10*time.Second, sourcesAt(t, source), http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if n++; n == 2 {
+				slices.Reverse(rows)
+			}
+			fmt.Fprintf(w, `{"rows":[%s]}`, strings.Join(rows, ","))
+		}))
+		w.run(time.Minute)
+		if got := samples(w); got != "18:00:30 44842076/ 4001 EUR\n18:00:30 44842076/ 320 USD\n18:01:00 44842076/ 4001 EUR\n18:01:00 44842076/ 320 USD\n" {
+			t.Errorf("samples\n%s", got)
 		}
 	})
 }
