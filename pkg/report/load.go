@@ -353,13 +353,13 @@ func (s *Streamer) settle() {
 	for i := range s.Categories {
 		whole += s.Categories[i].Time
 	}
-	minutes := time.Duration(s.StreamMinutes.N)
-	if !s.StreamMinutes.Known() || whole <= minutes*time.Minute {
+	streamed := time.Duration(s.StreamMinutes.N) * time.Minute
+	if !s.StreamMinutes.Known() || whole <= streamed {
 		return
 	}
 	for i := range s.Categories {
 		share := s.Categories[i].Time.Seconds() / whole.Seconds()
-		s.Categories[i].Time = time.Duration(math.Round(share*float64(minutes))) * time.Minute
+		s.Categories[i].Time = time.Duration(math.Round(share*streamed.Minutes())) * time.Minute
 	}
 }
 

@@ -88,7 +88,8 @@ func openManifest(dir, event string) (*manifest, error) {
 	m := &manifest{path: filepath.Join(dir, ManifestName), doc: manifestDoc{Version: manifestVersion, Event: event, Pictures: map[string]picture{}}}
 	data, err := os.ReadFile(m.path)
 	if errors.Is(err, fs.ErrNotExist) { // from now on the folder is that of pictures
-		return m, m.write()
+		err = m.write()
+		return m, err
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the manifest of the pictures: %w", err)

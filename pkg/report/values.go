@@ -53,16 +53,6 @@ func (l Look) count(c statistics.Count) string {
 	return l.locale.Number(c.N)
 }
 
-func (l Look) short(c statistics.Count) string {
-	switch {
-	case !c.Known():
-		return nothing
-	case c.Error > 0:
-		return l.locale.Approximately(l.locale.Compact(float64(round3(c.N))))
-	}
-	return l.locale.Compact(float64(c.N))
-}
-
 // round3 leaves three digits of a number.
 func round3(n int64) int64 {
 	unit := int64(1)
