@@ -216,6 +216,56 @@ func TestTheEventsTotalIsTheSumOfTheChannelsWhereTheSourceHasNone(t *testing.T) 
 	}
 }
 
+// A sum that lacks the total of a channel which was sampled before is partial, and so is what was raised
+// since or until then.
+func TestASumThatLacksAChannelIsPartial(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, utc("2026-09-04T16:00:00Z"), 3*time.Hour)
+	w.channel("1", "alpha")
+	w.channel("2", "beta")
+	for i := range 180 {
+		m := w.at(time.Duration(i) * time.Minute)
+		w.amount("zevent", "1", int64(10_000+100*i), m)
+		if i >= 20 && i < 100 || i >= 110 && i < 140 {
+			w.amount("zevent", "2", int64(20_000+200*i), m)
+		}
+		w.read(m, time.Minute, "1", "2")
+	}
+	r := w.fill()
+	for _, c := range []struct {
+		from, to      int
+		total, raised string
+	}{
+		{0, 180, record.Partial, record.Partial},
+		{0, 10, record.Complete, record.Complete},
+		{0, 105, record.Partial, record.Partial},
+		{30, 100, record.Complete, record.Complete},
+		{30, 130, record.Complete, record.Complete},
+		{105, 130, record.Complete, record.Partial}, // of less than all at its beginning
+		{150, 160, record.Partial, record.Partial},
+		{120, 180, record.Partial, record.Partial},
+	} {
+		s := summary(t, r, record.AllChannels, statistics.Range{From: w.at(time.Duration(c.from) * time.Minute), To: w.at(time.Duration(c.to) * time.Minute)})
+		if d, ok := s.MainDonations(); !ok || d.By != statistics.ByChannels || d.Total.Coverage != c.total || d.Raised.Coverage != c.raised {
+			t.Errorf("%+v: %+v", c, d)
+		}
+	}
+	for step, lack := range map[time.Duration]func(i int) bool{
+		time.Minute: func(i int) bool { return i >= 100 && i < 110 || i >= 140 },
+		time.Hour:   func(i int) bool { return i == 2 },
+	} {
+		c, err := r.Curve(t.Context(), record.AllChannels, r.Whole(), step)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, p := range c.Points {
+			if (p.Total.Coverage == record.Partial) != lack(i) {
+				t.Errorf("step %d of %s: %+v", i, step, p.Total)
+			}
+		}
+	}
+}
+
 func TestCorrectionsAreAppliedAtReading(t *testing.T) {
 	t.Parallel()
 	w := weekend(t)
@@ -258,7 +308,11 @@ func TestCorrectionsAreAppliedAtReading(t *testing.T) {
 func TestCorrectionsAfterTheLastSample(t *testing.T) {
 	t.Parallel()
 	w := weekend(t)
+	w.channel("3", "gamma") // of which nothing is said any more
+	w.amount("zevent", "3", 1000, w.at(10*time.Minute))
+	w.amount("zevent", "3", 2000, w.at(11*time.Minute))
 	for _, c := range []record.Correction{
+		{Channel: "3", Kind: record.CorrectionAmount, Time: w.at(150 * time.Minute), Cents: 33},
 		{Channel: "1", Kind: record.CorrectionAmount, Time: w.at(179*time.Minute + 30*time.Second), Cents: 700, Total: true},
 		{Channel: "2", Kind: record.CorrectionAmount, Time: w.at(190 * time.Minute), Cents: 50},
 		{Channel: "2", Kind: record.CorrectionReset, Time: w.at(190 * time.Minute)},
@@ -299,6 +353,15 @@ func TestCorrectionsAfterTheLastSample(t *testing.T) {
 				t.Errorf("%s by %s ends with %+v", channel, step, p)
 			}
 		}
+	}
+	s := summary(t, r, "3", r.Whole())
+	c, err := r.Curve(t.Context(), "3", r.Whole(), time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, _ := s.MainDonations()
+	if p := c.Points[179]; d.Total != partial(2000) || d.Corrected != partial(2033) || d.RaisedCorrected.N != 1033 || p.Corrected != d.Corrected || p.RaisedCorrected != partial(33) {
+		t.Errorf("%+v, %+v", d, p)
 	}
 	all, err := r.Summaries(t.Context(), r.Whole())
 	if err != nil {
