@@ -80,7 +80,7 @@ func CurveOf(m Material, step time.Duration) (Curve, error) {
 	}
 	money := purse{fund: main, singles: singles}
 	if main != nil {
-		money.last = main.Before
+		money.last, money.of = main.Before, main.Of
 	}
 	for _, r := range stepsOf(&m.Event, m.Range, m.Through, step) {
 		n := 0
@@ -187,6 +187,7 @@ func pointOf(m *Material, at time.Time, docs []record.Statistics, clip Range, mo
 type purse struct {
 	fund, singles *FundOf
 	last          Standing
+	of, most      int64 // how many channels' totals last is the sum of, and the most of the steps so far
 }
 
 // point sets what a step says of donations.
@@ -206,10 +207,17 @@ func (w *purse) point(p *Point, docs []record.Statistics, clip Range) {
 	if first := w.fund.First; f.By == ByChannels && !first.At.IsZero() {
 		f.First = first // an hour's document has only the last
 	}
+	if f.By == ByChannels {
+		before := w.most
+		for _, r := range f.rolls(docs) {
+			w.most = max(w.most, r.Channels)
+		}
+		f.Of, f.Rolls = w.of, append(slices.Clip(f.Rolls), Roll{clip.From, before}, Roll{clip.To, w.most})
+	}
 	d := f.donations(said, clip)
 	p.Raised, p.RaisedCorrected = d.Raised, d.RaisedCorrected
 	if now, ok := f.standing(&said); ok {
-		w.last = now
+		w.last, w.of = now, said.Channels
 		p.Total, p.Corrected = d.Total, d.Corrected
 	}
 	if f.late(w.last, clip) != 0 {
@@ -242,7 +250,7 @@ func (f *FundOf) said(docs []record.Statistics) (said record.Donations) {
 				said.Total, said.TotalAt = d.Total, d.TotalAt
 			}
 			if !d.SumAt.IsZero() {
-				said.Sum, said.SumAt = d.Sum, d.SumAt
+				said.Sum, said.SumAt, said.Channels = d.Sum, d.SumAt, d.Channels
 			}
 		}
 	}

@@ -683,8 +683,13 @@ func (r *Reader) before(ctx context.Context, channel string, rg Range, funds []F
 				if f.By == ByDonations {
 					f.Before.Cents += d.Cents
 				} else if s, ok := f.standing(&d); ok && s.At.After(f.Before.At) {
-					f.Before = s
+					f.Before, f.Of = s, d.Channels
 				}
+			}
+		}
+		if f.By == ByChannels {
+			if f.Rolls, err = r.rolls(ctx, f, rg.To); err != nil {
+				return err
 			}
 		}
 		if f.By == ByChannels && f.Before.At.IsZero() {
@@ -694,6 +699,17 @@ func (r *Reader) before(ctx context.Context, channel string, rg Range, funds []F
 		}
 	}
 	return nil
+}
+
+// rolls tell of how many channels' totals the sums up to a moment are: by hours, and the last by minutes.
+func (r *Reader) rolls(ctx context.Context, f *FundOf, to time.Time) ([]Roll, error) {
+	to = earlier(to, r.through.Add(time.Minute))
+	start := record.Minute(r.event.Start).Truncate(time.Hour)
+	docs, err := r.read(ctx, nil, store.Hours, record.AllChannels, Range{start, to.Truncate(time.Hour)}, onlyDonations)
+	if err == nil {
+		docs, err = r.read(ctx, docs, store.Minutes, record.AllChannels, Range{to.Add(-time.Hour), to}, onlyDonations)
+	}
+	return f.rolls(docs), err
 }
 
 // firstSum is the first sum of the channels' totals in a range in which it is the first of all.

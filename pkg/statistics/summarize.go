@@ -40,6 +40,10 @@ type FundOf struct {
 	// ever sampled, if that lies in the range; it is asked for ByChannels only.
 	Before Standing
 	First  Standing
+	// Rolls tell, ByChannels only, of how many channels' totals sums are, by time: that of one which has
+	// fewer than one before it lacks some. Of is how many Before is of.
+	Rolls []Roll
+	Of    int64
 	// Known is the time that is known to have no single donations but those counted, in pieces by time
 	// that do not reach over the edges of what is asked for.
 	Known []Known
@@ -49,6 +53,36 @@ type FundOf struct {
 	// takes the corrections that are dated after its last sample too, up to Until; all of them where that
 	// is the zero time. The zero Final is never reached.
 	Final, Until time.Time
+}
+
+// Roll is of how many channels' totals the last sum of a piece of time is.
+type Roll struct {
+	// To is the end of the piece.
+	To       time.Time
+	Channels int64
+}
+
+// most is of how many channels' totals a sum before a moment is at most.
+func (f *FundOf) most(until time.Time) int64 {
+	most := f.Of
+	for _, r := range f.Rolls {
+		if !r.To.After(until) {
+			most = max(most, r.Channels)
+		}
+	}
+	return most
+}
+
+// rolls are those that documents tell of, to be added to Rolls.
+func (f *FundOf) rolls(docs []record.Statistics) (list []Roll) {
+	for i := range docs {
+		for _, d := range docs[i].Donations {
+			if fund(d) == f.Fund && !d.SumAt.IsZero() {
+				list = append(list, Roll{docs[i].Through.Add(time.Minute), d.Channels})
+			}
+		}
+	}
+	return list
 }
 
 // late is what corrections that are dated after the last sample add to the total of a range.
@@ -159,7 +193,13 @@ func Summarize(m Material) (Summary, error) {
 	}
 	s.sessions(m.Sessions, r)
 	s.raids(&m, r)
-	s.Donations = donationsOf(m.Funds, &d, clip)
+	funds := slices.Clone(m.Funds)
+	for i := range funds {
+		if f := &funds[i]; f.By == ByChannels {
+			f.Rolls = append(slices.Clip(f.Rolls), f.rolls(docs)...)
+		}
+	}
+	s.Donations = donationsOf(funds, &d, clip)
 	return s, nil
 }
 
@@ -378,13 +418,21 @@ func (f *FundOf) donations(said record.Donations, clip Range) Donations {
 			base = Standing{said.First, said.FirstAt}
 		}
 	}
+	whole, wholeBase := true, true
+	if f.By == ByChannels {
+		of := said.Channels
+		if !sampled {
+			of = f.Of
+		}
+		whole, wholeBase = of >= f.most(clip.To), first || f.Of >= f.most(clip.From)
+	}
 	if !sampled {
 		now = f.Before
 	}
 	total := record.Unknown
 	if !now.At.IsZero() {
 		total = record.Partial
-		if !now.At.Before(clip.To.Add(-fresh)) {
+		if whole && !now.At.Before(clip.To.Add(-fresh)) {
 			total = record.Complete
 		}
 		out.At = now.At
@@ -395,7 +443,7 @@ func (f *FundOf) donations(said record.Donations, clip Range) Donations {
 	raised := record.Unknown
 	if sampled {
 		raised = record.Partial
-		if total == record.Complete && (!first && !base.At.Before(clip.From.Add(-fresh)) ||
+		if total == record.Complete && wholeBase && (!first && !base.At.Before(clip.From.Add(-fresh)) ||
 			first && !base.At.After(clip.From.Add(fresh))) {
 			raised = record.Complete
 		}

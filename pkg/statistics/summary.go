@@ -81,7 +81,8 @@ type Donations struct {
 	// Main says that the source is the one whose numbers are the event's.
 	Main bool `json:"main"`
 	// Total is the running total at the end of the range, what was there before it included, as the
-	// source says it; it was last sampled at At. Corrected is Total with the corrections that hold.
+	// source says it; it was last sampled at At. A sum of fewer channels' totals than one before it is
+	// partial. Corrected is Total with the corrections that hold.
 	Total     Count     `json:"total"`
 	Corrected Count     `json:"corrected"`
 	At        time.Time `json:"at,omitzero"`
