@@ -4,8 +4,8 @@
 //
 // Sources are described in a file of their own, which [LoadSources] reads. Each is one of five
 // kinds; all of them are read by one [mapping] of paths to facts, which the kind json leaves to the
-// operator. [Poller] asks each source at scheduled slots, one request at a time, and keeps what it
-// is answered even where it cannot be read.
+// operator. [Poller] asks each source at scheduled slots, one request at a time (of Twitch's broadcasters
+// eight), and keeps what it is answered even where it cannot be read.
 //
 // Nothing of who donated leaves this package but pseudonyms; the streamers donated to are public.
 // Money is integer cents from the first digit on.
@@ -55,7 +55,7 @@ type Config struct {
 	Clock clock.Clock
 	// Emit takes the documents of one answer or a part of them, and returns when they are kept. On an
 	// error they are emitted again with a later answer; ids are made of facts, so that is safe when some
-	// were kept. At most 1,000 documents a call, or one of up to 4 MiB, of one event, and calls of different sources may overlap.
+	// were kept. At most 1,000 documents a call, or one of up to 4 MiB, of one event, and calls may overlap.
 	// Required.
 	Emit func(ctx context.Context, docs []record.Document) error
 	// Events are the events that are polled for now. Asked at every slot and by Status; it must return

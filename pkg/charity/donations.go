@@ -170,8 +170,13 @@ func (p *poller) pollDonations(ctx context.Context, slot, next time.Time) {
 	p.polls(loopDonations, events)
 	defer p.polls(loopDonations, nil)
 	p.readDirectory(ctx, events, slot)
-	outcomes := make([]outcome, 0, len(p.plan.donations))
-	for _, f := range p.plan.donations {
+	defer func() { p.rounds[loopDonations]++ }()
+	outcomes := make([]outcome, len(p.plan.donations))
+	unproven := make([]bool, len(outcomes))
+	p.each(loopDonations, p.plan.donations, func(i int, f *feed) {
+		if ctx.Err() != nil {
+			return
+		}
 		p.began(f, slot, next)
 		f.prepare(events)
 		if !f.refill.IsZero() && !slot.Before(f.refill) && f.fill == nil {
@@ -180,9 +185,8 @@ func (p *poller) pollDonations(ctx context.Context, slot, next time.Time) {
 		}
 		begun, knew := f.begun, f.knows()
 		o := p.poll(ctx, f, events, slot)
-		if o == pollComplete && !f.fills() && !f.paging.all && (!begun || knew == 0 && f.knows() > 0) {
-			p.blind(events, slot) // there was nothing to overlap with
-		}
+		// Without anything to overlap with:
+		unproven[i] = o == pollComplete && !f.fills() && !f.paging.all && (!begun || knew == 0 && f.knows() > 0)
 		if ctx.Err() != nil {
 			return
 		}
@@ -190,19 +194,25 @@ func (p *poller) pollDonations(ctx context.Context, slot, next time.Time) {
 			p.succeeded(f, slot)
 		}
 		p.concluded(f, o)
-		outcomes = append(outcomes, o)
+		outcomes[i] = o
 		p.unmatched(f, f.unmatchedMembers)
+	})
+	if ctx.Err() != nil {
+		return
+	}
+	if slices.Contains(unproven, true) {
+		p.blind(events, slot)
 	}
 	p.cover(ctx, events, slot, outcomes)
 	p.progress(events, slot)
-	for i, f := range p.plan.donations {
+	p.each(loopDonations, p.plan.donations, func(i int, f *feed) {
 		for outcomes[i] != pollFailed && f.fill != nil && ctx.Err() == nil && !p.allGivenUp(events) {
 			if !p.fillPage(ctx, f, events, slot) || !next.IsZero() && !p.now().Before(next) {
 				break
 			}
 		}
 		p.unmatched(f, f.unmatchedMembers)
-	}
+	})
 	p.progress(events, slot)
 }
 
@@ -503,6 +513,8 @@ func isAnonymous(name string) bool {
 // spoilt notes donations that can't be read: for their minutes, or where that can't be told for the whole
 // time since the last poll, nothing is said to be complete.
 func (p *poller) spoilt(f *feed, events []*eventView, slot time.Time, r *reading, polled bool) {
+	p.spoiling.Lock()
+	defer p.spoiling.Unlock()
 	for _, b := range r.bad {
 		k := maphash.Bytes(f.seed, b.raw)
 		if b.id != "" {

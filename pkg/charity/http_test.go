@@ -115,7 +115,7 @@ func TestRequestsThatFail(t *testing.T) {
 	}
 }
 
-// One request of a source at a time, whatever is asked of it.
+// One request of a source at a time, whatever is asked of it, where it has one broadcaster.
 func TestOneRequestAtATime(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -29,7 +29,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		bytes:     counter("tungstene_charity_answer_bytes_total", "Bytes of answers of charity sources, unpacked.", "source"),
 		donations: counter("tungstene_charity_donations_total", "Records of single donations that were emitted.", "source"),
 		samples:   counter("tungstene_charity_samples_total", "Samples of running totals that were emitted.", "source"),
-		late:      counter("tungstene_charity_late_slots_total", "Slots whose totals came too late to be their sample.", "source"),
+		late:      counter("tungstene_charity_late_slots_total", "Answers with totals that came too late for their slot, and are samples of a later one.", "source"),
 		success: gauge("tungstene_charity_success_timestamp_seconds",
 			"Event time of the last slot that a charity source answered usably."),
 		complete: gauge("tungstene_charity_complete_timestamp_seconds",

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/robfig/cron/v3"
@@ -31,6 +32,8 @@ const (
 	staleAfter = 3
 	// givenUp is how long after its end an event's last donations are waited for.
 	givenUp = time.Hour
+	// broadcastersAtOnce is how many requests are made at once of a source that has a feed of each broadcaster.
+	broadcastersAtOnce = 8
 )
 
 // poller polls one source.
@@ -48,7 +51,7 @@ type poller struct {
 	metrics *metrics
 	log     *slog.Logger
 	plan    plan
-	gate    chan struct{} // one request at a time
+	gate    chan struct{} // holds as many requests as may be made at once
 
 	// Under mu, for Status; what is written by one loop alone and read by no other is of that loop.
 	mu         sync.Mutex
@@ -62,9 +65,12 @@ type poller struct {
 	members  map[string]member
 	health   map[*feed]*health
 
+	rounds [2]int // by loop, of that loop alone
+
 	// Of the loop of donations alone.
 	covers   map[string]*cover
 	badTimes map[time.Time]bool // minutes of donations that can't be read
+	spoiling sync.Mutex         // held by spoilt, since feeds are polled at once
 }
 
 type conditionKey struct{ name, subject string }
@@ -94,9 +100,13 @@ type eventView struct {
 }
 
 func newPoller(src Source, cfg *Config, client *http.Client, m *metrics) *poller {
+	width := 1
+	if src.Kind == SourceTwitch {
+		width = min(max(len(src.tokens), 1), broadcastersAtOnce)
+	}
 	p := &poller{
 		src: src, cfg: cfg, client: client, metrics: m, log: cfg.Logger.With("source", src.Name), plan: src.plan(),
-		gate: make(chan struct{}, 1), conditions: map[conditionKey]control.Condition{},
+		gate: make(chan struct{}, width), conditions: map[conditionKey]control.Condition{},
 		health: map[*feed]*health{}, covers: map[string]*cover{}, badTimes: map[time.Time]bool{},
 		finished: map[string]time.Time{},
 	}
@@ -105,6 +115,28 @@ func newPoller(src Source, cfg *Config, client *http.Client, m *metrics) *poller
 		p.health[f] = &health{}
 	}
 	return p
+}
+
+// each calls do for feeds, as many at once as requests may be made. Each round of a loop begins with
+// another feed, so that none is always the last.
+func (p *poller) each(loop int, feeds []*feed, do func(i int, f *feed)) {
+	if len(feeds) == 0 {
+		return
+	}
+	first := p.rounds[loop] % len(feeds)
+	var (
+		wg    sync.WaitGroup
+		count atomic.Int64
+	)
+	for range min(cap(p.gate), len(feeds)) {
+		wg.Go(func() {
+			for n := int(count.Add(1)) - 1; n < len(feeds); n = int(count.Add(1)) - 1 {
+				i := (first + n) % len(feeds)
+				do(i, feeds[i])
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func (p *poller) now() time.Time { return p.cfg.Clock.Now().UTC() }
@@ -435,7 +467,9 @@ func (p *poller) succeeded(f *feed, slot time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.health[f].success = slot
-	p.status.LastSuccess = slot
+	if slot.After(p.status.LastSuccess) {
+		p.status.LastSuccess = slot
+	}
 	p.metrics.succeeded(p.src.Name, slot)
 }
 

@@ -3,6 +3,7 @@ package charity
 import (
 	"context"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/tungstene/tungstene/pkg/record"
@@ -15,6 +16,8 @@ const maxTotalPages = 50
 type totalsState struct {
 	etag, modified string
 	last           *reading // that of the answer which etag and modified are of
+	// sampled is the last slot that there is a sample of.
+	sampled time.Time
 }
 
 // pollTotals samples the running totals for a slot.
@@ -26,24 +29,39 @@ func (p *poller) pollTotals(ctx context.Context, slot, next time.Time) {
 	}
 	p.polls(loopTotals, events)
 	defer p.polls(loopTotals, nil)
-	for _, f := range p.plan.totals {
+	var late atomic.Int64
+	defer func() { p.rounds[loopTotals]++ }()
+	p.each(loopTotals, p.plan.totals, func(_ int, f *feed) {
+		if ctx.Err() != nil || !slot.After(f.sampled) {
+			return // a late answer is this slot's sample already
+		}
 		p.began(f, slot, next)
 		r, ok := p.readTotals(ctx, f, events, slot)
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || !ok {
 			return
 		}
-		if !ok {
-			continue
-		}
-		if !next.IsZero() && !p.now().Before(next) {
+		at := p.passed(slot, next)
+		if at.After(slot) {
+			late.Add(1)
 			p.metrics.late.WithLabelValues(p.src.Name).Inc()
-			p.log.Warn("totals came too late for their slot: it stays without a sample", "slot", slot)
-			continue
 		}
-		if p.sample(ctx, f, events, slot, r) {
-			p.succeeded(f, slot)
+		// Even where it is not kept: another total of this slot may have been, in part.
+		f.sampled = at
+		if p.sample(ctx, f, events, at, r) {
+			p.succeeded(f, at)
 		}
+	})
+	if n := late.Load(); n > 0 {
+		p.log.Warn("totals came too late for their slot: they are samples of the newest that had passed", "slot", slot, "requests", n)
 	}
+}
+
+// passed is the newest slot of totals that has passed, of those from slot on; next follows it.
+func (p *poller) passed(slot, next time.Time) time.Time {
+	for now := p.now(); !next.IsZero() && !next.After(now); next = p.plan.totalsBy.Next(slot) {
+		slot = next
+	}
+	return slot
 }
 
 // readTotals asks for all pages of a feed of totals, keeps the answers, and reports whether anything in
@@ -122,6 +140,9 @@ func (p *poller) sample(ctx context.Context, f *feed, events []*eventView, slot 
 	kept := true
 	for _, e := range events {
 		docs := p.amounts(f, e, slot, r, labels)
+		if !slot.Before(e.End) {
+			continue // it came late, and after the end
+		}
 		for chunk := range slices.Chunk(docs, emitMost) {
 			if p.emit(ctx, chunk) != nil {
 				kept = false

@@ -139,21 +139,89 @@ func TestUnmodified(t *testing.T) {
 	}
 }
 
-// What comes too late is no sample of its slot, but is kept.
+// What comes too late for its slot is the sample of the newest that has passed, and none comes after the end.
 func TestLateTotals(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		sources := sourcesAt(t, zeventSource+"    timeout: 1m\n")
-		w := open(t, 10*time.Second, sources, body(answer(t, "answers/zevent.json")))
+		n := 0
+		w := open(t, 10*time.Second, sources, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			n++
+			fmt.Fprintf(w, `{"donationAmount":{"number":%d},"live":[]}`, n)
+		}))
+		w.events[0].End = begin.Add(3*time.Minute + 55*time.Second)
 		w.before = func(*http.Request) { time.Sleep(31 * time.Second) }
-		w.run(2 * time.Minute)
-		if got := samples(w); got != "" {
+		w.run(5 * time.Minute)
+		if got := samples(w); got != "18:01:00 / 100 EUR\n18:02:00 / 200 EUR\n18:03:00 / 300 EUR\n" {
 			t.Errorf("samples\n%s", got)
 		}
-		if n := len(of[*record.Answer](w)); n != 1 {
-			t.Errorf("%d answers", n)
-		}
 	})
+}
+
+// Many broadcasters are asked at once, and each has its samples: at each slot, or where requests are slow in
+// each round; a slot has one sample of each.
+func TestManyBroadcasters(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		broadcasters int
+		pause        time.Duration // of each request
+		samples      int           // at least
+	}{
+		"quick": {350, 100 * time.Millisecond, 8},
+		"slow":  {60, 4 * time.Second, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			source := strings.Replace(twitchSource, "    token_files: {aducine: aducine.token}\n", "    token_files:\n", 1)
+			for i := range c.broadcasters {
+				file := fmt.Sprintf("%s/%d", dir, i)
+				if err := os.WriteFile(file, fmt.Appendf(nil, "b%d", i), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				source += fmt.Sprintf("      b%d: %s\n", i, file)
+			}
+			synctest.Test(t, func(t *testing.T) {
+				var under, most, total atomic.Int64
+				w := open(t, 10*time.Second, sourcesAt(t, source), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					most.Store(max(most.Load(), under.Add(1)))
+					time.Sleep(c.pause)
+					under.Add(-1)
+					_, who, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+					switch r.URL.Path {
+					case "/validate":
+						fmt.Fprintf(w, `{"client_id":"client","login":%q,"scopes":["channel:read:charity"],"user_id":"id-%s"}`, who, who)
+					case "/helix/charity/campaigns":
+						fmt.Fprintf(w, `{"data":[{"broadcaster_id":"id-%s","current_amount":{"value":%d,"decimal_places":2,"currency":"EUR"}}]}`, who, total.Add(1))
+					default:
+						fmt.Fprint(w, `{"data":[],"pagination":{}}`)
+					}
+				}))
+				w.run(4*time.Minute + 15*time.Second)
+				by, facts := map[string]int{}, map[string]bool{}
+				for _, d := range w.docs {
+					a, ok := d.(*record.Amount)
+					if !ok {
+						continue
+					}
+					by[a.Member]++
+					fact := a.Member + a.Time.String()
+					if facts[fact] {
+						t.Errorf("two samples: %s", fact)
+					}
+					facts[fact] = true
+				}
+				for i := range c.broadcasters {
+					if n := by[fmt.Sprintf("id-b%d", i)]; n < c.samples {
+						t.Errorf("broadcaster %d has %d samples", i, n)
+					}
+				}
+				if most.Load() != 8 {
+					t.Errorf("%d requests at once", most.Load())
+				}
+			})
+		})
+	}
 }
 
 func TestEventsOfASource(t *testing.T) {
