@@ -439,6 +439,12 @@ func (p *poller) donations(ctx context.Context, f *feed, e *eventView, slot time
 		case !ok:
 			f.tentative[v.key] = true
 		}
+		if key := f.memberKey(row, channel); inside && channel == "" && key != "" && len(f.unmatchedMembers) < 1000 {
+			f.unmatchedMembers[key] = row.member.label()
+			if f.member != "" {
+				f.unmatchedMembers[key] = f.member
+			}
+		}
 		if before == v.hash {
 			continue
 		}
@@ -448,12 +454,6 @@ func (p *poller) donations(ctx context.Context, f *feed, e *eventView, slot time
 				f.outside++
 			}
 			continue
-		}
-		if key := f.memberKey(row, channel); channel == "" && key != "" && len(f.unmatchedMembers) < 1000 {
-			f.unmatchedMembers[key] = row.member.label()
-			if f.member != "" {
-				f.unmatchedMembers[key] = f.member
-			}
 		}
 		docs = append(docs, p.donation(f, e, row, channel, t))
 		if len(docs) >= emitMost {

@@ -614,3 +614,25 @@ func TestCountries(t *testing.T) {
 		}
 	})
 }
+
+// Who is no channel is still told after another was added.
+func TestUnmatchedStay(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &team{size: 30, step: 5}
+		s.add(gift{cents: 100, at: begin, member: "newcomer"}, gift{cents: 100, at: begin, member: "stranger"})
+		w := open(t, time.Minute+time.Second, sourcesAt(t, teamSource), s)
+		time.AfterFunc(31*time.Second, func() {
+			if d := w.detail("source-unmatched"); !strings.Contains(d, "NEWCOMER, STRANGER:") {
+				t.Errorf("before: %s", d)
+			}
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.events[0].Channels = map[string]charity.Channel{"7": {Login: "newcomer"}}
+		})
+		w.run(2 * time.Minute)
+		if d := w.detail("source-unmatched"); !strings.Contains(d, "that of STRANGER:") {
+			t.Errorf("%s: %s", w.conditions(), d)
+		}
+	})
+}

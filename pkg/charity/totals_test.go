@@ -173,17 +173,18 @@ func TestManyBroadcasters(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			source := strings.Replace(twitchSource, "    token_files: {aducine: aducine.token}\n", "    token_files:\n", 1)
+			var source strings.Builder
+			source.WriteString(strings.Replace(twitchSource, "    token_files: {aducine: aducine.token}\n", "    token_files:\n", 1))
 			for i := range c.broadcasters {
 				file := fmt.Sprintf("%s/%d", dir, i)
 				if err := os.WriteFile(file, fmt.Appendf(nil, "b%d", i), 0o600); err != nil {
 					t.Fatal(err)
 				}
-				source += fmt.Sprintf("      b%d: %s\n", i, file)
+				fmt.Fprintf(&source, "      b%d: %s\n", i, file)
 			}
 			synctest.Test(t, func(t *testing.T) {
 				var under, most, total atomic.Int64
-				w := open(t, 10*time.Second, sourcesAt(t, source), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w := open(t, 10*time.Second, sourcesAt(t, source.String()), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					most.Store(max(most.Load(), under.Add(1)))
 					time.Sleep(c.pause)
 					under.Add(-1)
