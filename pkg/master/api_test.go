@@ -479,7 +479,7 @@ func TestOpenAPI(t *testing.T) {
 			}
 		}
 	}
-	if n != 37 {
+	if n != 49 {
 		t.Errorf("%d operations are described", n)
 	}
 	bubble(t, func(w *world) {

@@ -34,8 +34,8 @@ type Donation struct {
 	// Donation is the source's id of it, as text whether it came as a number or a string.
 	Donation string `bson:"donation"`
 	// Version is a hash of what the statistics count of it: amount, currency, and channel (Member where
-	// there is none). Encode sets it where it is empty; who sets it adds to these what else makes it
-	// another version, such as the source's own number of it.
+	// there is none). Encode sets it where it is empty. Of a source that tells no time it is of amount and
+	// currency alone: another record would be of another time, and count beside the first.
 	Version string `bson:"version"`
 	// Money is what was given: at least 0, at most MaxCents.
 	Money Money `bson:"money"`
@@ -119,7 +119,7 @@ func (m Money) check() error {
 // Amount is a sample of the running total that a charity source shows at a scheduled slot, of one
 // channel; of a member who is no channel of the event; or where Channel and Member are empty, of the
 // event. Its fact is source, channel, member, currency and slot. Where several members are one channel, its
-// total is the sum of theirs, in one Amount with the Member of any of them: of several Amounts of one
+// total is the sum of theirs, in one Amount without a Member: of several Amounts of one
 // channel and slot, which two collectors may make, the highest counts.
 type Amount struct {
 	Header `bson:",inline"`
