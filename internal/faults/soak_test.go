@@ -79,7 +79,7 @@ func TestSoak(t *testing.T) {
 	s := &soak{
 		scenario: begin(t, options{
 			replicas: 2, inShort: true, lasts: length + 24*time.Hour,
-			Options: cluster.Options{Collectors: 3, Rate: rate, Config: seldom, Sim: []string{"--duplicate", "0.005", "--disorder", "0.005"}},
+			Options: cluster.Options{Collectors: 3, Channels: 8, Rate: rate, Config: seldom, Sim: []string{"--duplicate", "0.005", "--disorder", "0.005"}},
 		}),
 		begun: time.Now(), series: map[string][]float64{}, csv: csv.NewWriter(f),
 	}
