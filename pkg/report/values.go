@@ -438,15 +438,17 @@ func (l Look) curves(v *template.Values, d *Data, hours statistics.Curve, peakAt
 			if p.Box.Height < lowChart {
 				rows = 1
 			}
-			s.Colour = colour(p, l.theme.Accent)
-			return c.Curve(charts.Curve{Span: span, Series: []charts.Series{s}, Counts: true, Markers: marks, Rows: rows, Gutter: l.gutter(c, currency)})
+			line := s // pictures are drawn at the same time
+			line.Colour = colour(p, l.theme.Accent)
+			return c.Curve(charts.Curve{Span: span, Series: []charts.Series{line}, Counts: true, Markers: marks, Rows: rows, Gutter: l.gutter(c, currency)})
 		})
 	}
 	v.Charts["viewers"] = plain(viewers, marks)
 	v.Charts["messages"] = plain(messages, nil)
 	v.Charts["viewers.spark"] = l.draw(func(c charts.Canvas, p template.Placeholder) string {
-		viewers.Colour = colour(p, l.theme.Accent)
-		return c.Spark(viewers, span)
+		line := viewers
+		line.Colour = colour(p, l.theme.Accent)
+		return c.Spark(line, span)
 	})
 	v.Text["messages.line"] = ""
 	if at, most := highest(curve, func(p statistics.Point) statistics.Count { return p.Messages }); most > 0 && curve.Step == time.Minute {
@@ -462,9 +464,10 @@ func (l Look) curves(v *template.Values, d *Data, hours statistics.Curve, peakAt
 	}
 	total.Points = slices.DeleteFunc(total.Points, func(p charts.Point) bool { return !p.Known })
 	v.Charts["donations"] = l.draw(func(c charts.Canvas, p template.Placeholder) string {
-		total.Colour = colour(p, l.theme.Accent)
+		line := total
+		line.Colour = colour(p, l.theme.Accent)
 		return c.Curve(charts.Curve{
-			Span: span, Series: []charts.Series{total}, Steps: true, Gutter: l.gutter(c, currency),
+			Span: span, Series: []charts.Series{line}, Steps: true, Gutter: l.gutter(c, currency),
 			Tick: func(x, top float64) string { return l.locale.MoneyTickOf(x, top, currency) },
 		})
 	})
