@@ -1050,8 +1050,9 @@ func (l Look) comparison(v *template.Values, d *Data) {
 	chart := func(of func(statistics.ComparisonPoint) statistics.Pair, unit func(float64, string) float64, tick charts.Tick) template.Drawing {
 		here, there := pair(of, unit)
 		return l.draw(func(canvas charts.Canvas, p template.Placeholder) string {
-			here.Colour = colour(p, l.theme.Accent)
-			return canvas.Curve(charts.Curve{Span: span, Series: []charts.Series{here, there}, Tick: tick, Gutter: l.gutter(canvas, c.Here.Currency)})
+			line := here
+			line.Colour = colour(p, l.theme.Accent)
+			return canvas.Curve(charts.Curve{Span: span, Series: []charts.Series{line, there}, Tick: tick, Gutter: l.gutter(canvas, c.Here.Currency)})
 		})
 	}
 	v.Charts["compare.viewers"] = chart(func(p statistics.ComparisonPoint) statistics.Pair { return p.Viewers }, plain, nil)
