@@ -77,6 +77,15 @@ func (c *statsIn) check() error {
 	return nil
 }
 
+// of is whom and which part of the event is asked for.
+func (c *statsIn) of(ctx context.Context, r *statistics.Reader, channel string) (who statistics.Streamer, rg statistics.Range, err error) {
+	if who, err = r.Find(ctx, channel); err != nil {
+		return who, rg, err //nolint:wrapcheck // it says all
+	}
+	rg, err = c.in(r)
+	return who, rg, err
+}
+
 // in is the part of the event that is asked for. It is wrong use to ask for none of it.
 func (c *statsIn) in(r *statistics.Reader) (statistics.Range, error) {
 	whole := r.Whole()
@@ -321,11 +330,7 @@ func (c *statsCurveCmd) Run(ctx context.Context, env app.Env) error {
 		return err
 	}
 	return c.with(ctx, func(r *statistics.Reader, _ store.Store) error {
-		who, err := r.Find(ctx, c.Channel)
-		if err != nil {
-			return err //nolint:wrapcheck // it says all
-		}
-		rg, err := c.in(r)
+		who, rg, err := c.of(ctx, r, c.Channel)
 		if err != nil {
 			return err
 		}
@@ -601,11 +606,7 @@ func (c *statsCategoriesCmd) Run(ctx context.Context, env app.Env) error {
 		return err
 	}
 	return c.with(ctx, func(r *statistics.Reader, _ store.Store) error {
-		who, err := r.Find(ctx, c.Channel)
-		if err != nil {
-			return err //nolint:wrapcheck // it says all
-		}
-		rg, err := c.in(r)
+		who, rg, err := c.of(ctx, r, c.Channel)
 		if err != nil {
 			return err
 		}
@@ -653,11 +654,7 @@ func (c *statsBurstsCmd) Run(ctx context.Context, env app.Env) error {
 		return app.Usage("--top %d: use 1 or more", c.Top)
 	}
 	return c.with(ctx, func(r *statistics.Reader, _ store.Store) error {
-		who, err := r.Find(ctx, c.Channel)
-		if err != nil {
-			return err //nolint:wrapcheck // it says all
-		}
-		rg, err := c.in(r)
+		who, rg, err := c.of(ctx, r, c.Channel)
 		if err != nil {
 			return err
 		}
@@ -729,11 +726,7 @@ func (c *statsOverlapCmd) Run(ctx context.Context, env app.Env) error {
 		return app.Usage("--top %d: use 0 for all, or more", c.Top)
 	}
 	return c.with(ctx, func(r *statistics.Reader, _ store.Store) error {
-		who, err := r.Find(ctx, c.Channel)
-		if err != nil {
-			return err //nolint:wrapcheck // it says all
-		}
-		rg, err := c.in(r)
+		who, rg, err := c.of(ctx, r, c.Channel)
 		if err != nil {
 			return err
 		}

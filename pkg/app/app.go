@@ -394,11 +394,11 @@ func (p *Process) buildConsumer(context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	retention, err := helix.ParseSchedule(p.cfg.Custody.Retention)
+	retention, err := clock.ParseSchedule(p.cfg.Custody.Retention)
 	if err != nil {
 		return &FieldError{Field: "custody.retention", Err: err}
 	}
-	reconcile, err := helix.ParseSchedule(p.cfg.Custody.Reconcile)
+	reconcile, err := clock.ParseSchedule(p.cfg.Custody.Reconcile)
 	if err != nil {
 		return &FieldError{Field: "custody.reconcile", Err: err}
 	}

@@ -13,9 +13,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tungstene/tungstene/pkg/clock"
 	"github.com/tungstene/tungstene/pkg/control"
 	"github.com/tungstene/tungstene/pkg/record"
-	"github.com/tungstene/tungstene/pkg/twitch/helix"
 )
 
 // Config is the configuration of every role. Each field is a key of the YAML file (its path is
@@ -252,7 +252,7 @@ func (c *Config) Check() error {
 		"twitch.sweep": c.Twitch.Sweep, "twitch.users": c.Twitch.Users,
 		"custody.retention": c.Custody.Retention, "custody.reconcile": c.Custody.Reconcile,
 	} {
-		if _, err := helix.ParseSchedule(spec); err != nil {
+		if _, err := clock.ParseSchedule(spec); err != nil {
 			bad(field, "%w", err)
 		}
 	}

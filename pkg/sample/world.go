@@ -1,12 +1,15 @@
 package sample
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/tungstene/tungstene/pkg/record"
 	"github.com/tungstene/tungstene/pkg/sim"
@@ -408,26 +411,11 @@ func (w *world) entitle(c *channel) {
 
 // uuid draws an id of the form that Twitch gives messages.
 func (w *world) uuid() string {
-	const hex = "0123456789abcdef"
-	var (
-		raw [16]byte
-		id  [36]byte
-	)
-	a, b := w.rng.Uint64(), w.rng.Uint64()
-	for i := range 8 {
-		raw[i], raw[8+i] = byte(a>>(8*i)), byte(b>>(8*i))
-	}
+	var raw uuid.UUID
+	binary.LittleEndian.PutUint64(raw[:8], w.rng.Uint64())
+	binary.LittleEndian.PutUint64(raw[8:], w.rng.Uint64())
 	raw[6], raw[8] = raw[6]&0x0f|0x40, raw[8]&0x3f|0x80
-	at := 0
-	for i, v := range raw {
-		if i == 4 || i == 6 || i == 8 || i == 10 {
-			id[at] = '-'
-			at++
-		}
-		id[at], id[at+1] = hex[v>>4], hex[v&15]
-		at += 2
-	}
-	return string(id[:])
+	return raw.String()
 }
 
 // channelDocs are the channels as they are known last.

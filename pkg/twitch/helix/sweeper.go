@@ -17,9 +17,15 @@ import (
 	"github.com/tungstene/tungstene/pkg/record"
 )
 
+// The schedules that a Sweeper has by default.
+const (
+	DefaultStreamsSchedule = "* * * * *"
+	DefaultUsersSchedule   = "*/10 * * * *"
+)
+
 // SweeperConfig configures a Sweeper.
 type SweeperConfig struct {
-	// Schedule is when channels are sampled, as ParseSchedule reads it. Default every minute, at
+	// Schedule is when channels are sampled, as clock.ParseSchedule reads it. Default every minute, at
 	// its start.
 	Schedule string
 	// UsersSchedule is when logins, names and pictures are looked up: at the first slot at or after
@@ -120,7 +126,7 @@ func NewSweeper(client *Client, cfg SweeperConfig) (*Sweeper, error) {
 		into *cron.Schedule
 	}{{"sweeps", cfg.Schedule, &s.schedule}, {"users", cfg.UsersSchedule, &s.users}} {
 		var err error
-		if *v.into, err = ParseSchedule(v.spec); err != nil {
+		if *v.into, err = clock.ParseSchedule(v.spec); err != nil {
 			return nil, fmt.Errorf("helix: %s: %w", v.name, err)
 		}
 		if (*v.into).Next(cfg.Clock.Now().UTC()).IsZero() {

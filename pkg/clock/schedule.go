@@ -1,4 +1,4 @@
-package helix
+package clock
 
 import (
 	"fmt"
@@ -8,14 +8,8 @@ import (
 	"github.com/robfig/cron/v3"
 )
 
-// The schedules that a Sweeper has by default.
-const (
-	DefaultStreamsSchedule = "* * * * *"
-	DefaultUsersSchedule   = "*/10 * * * *"
-)
-
 // ParseSchedule reads a schedule of cron: five fields, six with seconds first, or @every and its
-// like. Fields are UTC unless CRON_TZ= says otherwise. Unlike cron's, the slots of @every are
+// like (whole seconds). Fields are UTC unless CRON_TZ= says otherwise. Unlike cron's, the slots of @every are
 // multiples of its span since the year 1, so that two collectors have the same ones.
 func ParseSchedule(spec string) (cron.Schedule, error) {
 	spec = strings.TrimSpace(spec)
