@@ -130,29 +130,3 @@ func TestDocsAreCurrent(t *testing.T) {
 		}
 	}
 }
-
-func FuzzLoadFile(f *testing.F) {
-	for _, pattern := range []string{"testdata/wrong/*.yaml", "testdata/right/*.yaml"} {
-		files, err := filepath.Glob(pattern)
-		if err != nil {
-			f.Fatal(err)
-		}
-		for _, file := range files {
-			b, err := os.ReadFile(file)
-			if err != nil {
-				f.Fatal(err)
-			}
-			f.Add(b)
-		}
-	}
-	path := filepath.Join(f.TempDir(), "c.yaml")
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if err := os.WriteFile(path, b, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		// Whatever it is, it is read or refused with the file's name.
-		if _, err := app.LoadFile(path); err != nil && !strings.Contains(err.Error(), "c.yaml") {
-			t.Errorf("the error does not name the file: %v", err)
-		}
-	})
-}
