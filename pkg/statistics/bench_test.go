@@ -2,50 +2,66 @@ package statistics_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/tungstene/tungstene/pkg/record"
 	"github.com/tungstene/tungstene/pkg/sample"
 	"github.com/tungstene/tungstene/pkg/statistics"
+	"github.com/tungstene/tungstene/pkg/store"
 	"github.com/tungstene/tungstene/pkg/store/local"
+	"github.com/tungstene/tungstene/pkg/store/mongo"
 )
 
 // benchStore is a store with a whole weekend: 350 channels, 55 hours, and 10 million messages where
-// TUNGSTENE_BENCH_STORE names a folder (the store in it is used again, or made); else 100,000, which
-// is the same to all that doesn't read messages. TUNGSTENE_BENCH_MESSAGES is another number of them.
-func benchStore(b *testing.B) *local.Store {
+// TUNGSTENE_BENCH_STORE names a folder, or a MongoDB by its connection string (the event sample in it
+// is used again, or made); else 100,000 in a new folder, which is the same to all that doesn't read
+// messages. TUNGSTENE_BENCH_MESSAGES is another number of them.
+func benchStore(b *testing.B) *counted {
 	b.Helper()
 	if testing.Short() {
 		b.Skip("fills a store")
 	}
-	dir, cfg := os.Getenv("TUNGSTENE_BENCH_STORE"), sample.Config{Messages: 10_000_000, Donations: 1_000_000}
-	if dir == "" {
-		dir, cfg = b.TempDir(), sample.Config{Messages: 100_000, Donations: 100_000}
+	place, cfg := os.Getenv("TUNGSTENE_BENCH_STORE"), sample.Config{Messages: 10_000_000, Donations: 1_000_000}
+	if place == "" {
+		place, cfg = b.TempDir(), sample.Config{Messages: 100_000, Donations: 100_000}
 	}
 	if n, err := strconv.ParseInt(os.Getenv("TUNGSTENE_BENCH_MESSAGES"), 10, 64); err == nil {
 		cfg.Messages = n
 	}
-	path := filepath.Join(dir, "store.db")
-	_, missing := os.Stat(path)
-	opts := local.Options{ReadOnly: missing == nil}
-	if missing != nil {
-		opts.CacheBytes = 512 << 20
+	open := func(cacheBytes int) (store.Store, error) {
+		if strings.HasPrefix(place, "mongodb") {
+			s, err := mongo.Open(b.Context(), mongo.Config{URI: place, Database: "tungstene_bench"})
+			if err == nil {
+				err = s.Declare(b.Context())
+			}
+			return s, err
+		}
+		return local.Open(filepath.Join(place, "store.db"), local.Options{CacheBytes: cacheBytes})
 	}
-	s, err := local.Open(path, opts)
-	if err == nil && missing != nil {
-		if _, err = sample.Fill(b.Context(), s, cfg, false, nil); err == nil {
-			err = s.Close()
+	s, err := open(512 << 20)
+	if err == nil {
+		_, err = sample.Fill(b.Context(), s, cfg, false, nil)
+		if errors.Is(err, sample.ErrExists) {
+			err = nil
 		}
-		if err == nil {
-			s, err = local.Open(path, local.Options{ReadOnly: true})
-		}
+		err = errors.Join(err, s.Close())
+	}
+	if err == nil {
+		s, err = open(0)
 	}
 	if err != nil {
 		b.Fatal(err)
@@ -55,7 +71,31 @@ func benchStore(b *testing.B) *local.Store {
 			b.Error(err)
 		}
 	})
-	return s
+	return &counted{Store: s}
+}
+
+// counted counts what is read of a store: how long that takes depends on the store, how much not.
+type counted struct {
+	store.Store
+	finds, documents atomic.Int64
+}
+
+func (c *counted) Get(ctx context.Context, of store.Collection, id string) (bson.Raw, error) {
+	c.finds.Add(1)
+	c.documents.Add(1)
+	return c.Store.Get(ctx, of, id)
+}
+
+func (c *counted) Find(ctx context.Context, q store.Query) iter.Seq2[bson.Raw, error] {
+	c.finds.Add(1)
+	return func(yield func(bson.Raw, error) bool) {
+		for raw, err := range c.Store.Find(ctx, q) {
+			c.documents.Add(1)
+			if !yield(raw, err) {
+				return
+			}
+		}
+	}
 }
 
 // BenchmarkReader reads a whole weekend. Each summary opens the event anew, as for a page that is asked
@@ -87,11 +127,14 @@ func BenchmarkReader(b *testing.B) {
 	part := statistics.Range{From: whole.From.Add(95 * time.Minute), To: whole.To.Add(-95 * time.Minute)}
 	run := func(name string, f func(b *testing.B) error) {
 		b.Run(name, func(b *testing.B) {
+			finds, documents := s.finds.Load(), s.documents.Load()
 			for b.Loop() {
 				if err := f(b); err != nil {
 					b.Fatal(err)
 				}
 			}
+			b.ReportMetric(float64(s.finds.Load()-finds)/float64(b.N), "finds/op")
+			b.ReportMetric(float64(s.documents.Load()-documents)/float64(b.N), "documents/op")
 		})
 	}
 	for name, channel := range map[string]string{"streamer": big, "event": record.AllChannels} {
