@@ -692,20 +692,28 @@ func (c *closer) put(ctx context.Context, coll store.Collection, docs []record.S
 	return putStatistics(ctx, c.store, coll, c.epoch, docs)
 }
 
+// putStatistics writes documents, that of the event after those of the channels: who reads the event's
+// first finds in the others all that it is the sum of.
 func putStatistics(ctx context.Context, s store.Store, coll store.Collection, epoch int64, docs []record.Statistics) error {
-	if len(docs) == 0 {
-		return nil
-	}
-	out := make([]store.Doc, len(docs))
+	var event, channels []store.Doc
 	for i := range docs {
 		raw, err := bson.Marshal(&docs[i])
 		if err != nil {
 			return fmt.Errorf("encode %s %s: %w", coll, docs[i].ID, err)
 		}
-		out[i] = store.Doc{ID: docs[i].ID, Raw: raw}
+		of := &channels
+		if docs[i].Channel == record.AllChannels {
+			of = &event
+		}
+		*of = append(*of, store.Doc{ID: docs[i].ID, Raw: raw})
 	}
-	if err := s.PutFenced(ctx, coll, epoch, out); err != nil {
-		return fmt.Errorf("write %d %s: %w", len(out), coll, err)
+	for _, part := range [...][]store.Doc{channels, event} {
+		if len(part) == 0 {
+			continue
+		}
+		if err := s.PutFenced(ctx, coll, epoch, part); err != nil {
+			return fmt.Errorf("write %d %s: %w", len(part), coll, err)
+		}
 	}
 	return nil
 }

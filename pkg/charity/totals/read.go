@@ -33,10 +33,14 @@ func readCurrent(ctx context.Context, s Store, e record.Event, source string, no
 		}
 	}
 	q := store.Query{Collection: store.Minutes, Event: e.Slug, From: e.Start, To: now.Add(2 * time.Minute)}
-	if !through.IsZero() {
+	if _, ok := behind[record.AllChannels]; ok {
 		q.From = through.Add(time.Minute)
-	}
-	if oldest := record.Minute(now).Add(-tailMinutes * time.Minute); q.From.Before(oldest) && through.IsZero() {
+		for _, t := range behind { // while totals are written, some are behind the others
+			if next := t.Add(time.Minute); next.Before(q.From) && through.Sub(t) <= tailMinutes*time.Minute {
+				q.From = next
+			}
+		}
+	} else if oldest := record.Minute(now).Add(-tailMinutes * time.Minute); q.From.Before(oldest) {
 		q.From = oldest
 	}
 	for d, err := range scan(ctx, s, q) {
