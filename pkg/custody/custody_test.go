@@ -710,6 +710,66 @@ func TestStoppedWhileTextsGo(t *testing.T) {
 	})
 }
 
+// TestStoppedAndKilled: a custody is stopped before any step, another takes over, and at any of its steps the
+// first wakes, does that one step, and is killed.
+func TestStoppedAndKilled(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(rt *rapid.T) {
+		before, at := rapid.IntRange(1, 160).Draw(rt, "stopped before"), rapid.IntRange(1, 320).Draw(rt, "wakes at")
+		texts := rapid.Bool().Draw(rt, "texts go too")
+		inBubble(t, func(w *world) {
+			w.fill()
+			w.frozen()
+			if texts {
+				w.patch(func(e *record.Event) { e.TextDays = 1 })
+				w.pass(24 * time.Hour)
+			}
+			w.forget(anna, annaName)
+			first, second := newMortal(w.store.memory, before, false), newMortal(w.store.memory, at, false)
+			first.wake, first.dying, second.wake = make(chan struct{}), true, make(chan struct{})
+			done := func() bool {
+				return w.forgotten(anna) && w.forgotten(bert) && w.sealed() && (!texts || w.withoutTexts())
+			}
+			over := func(s *mortal) func() bool {
+				return func() bool {
+					select {
+					case <-s.dead:
+						return true
+					default:
+						return done()
+					}
+				}
+			}
+			w.custody(first, "c")
+			w.until("it sleeps", func() bool { return over(first)() || w.forgotten(anna) && w.sealed() })
+			w.forget(bert, "")
+			w.custody(second, "d")
+			w.until("the other has come so far", over(second))
+			close(first.wake)
+			synctest.Wait()
+			close(second.wake)
+			w.until("it is done", done)
+			time.Sleep(10 * time.Second)
+			w.settled()
+			w.until("it is done", done)
+			if left := w.traces(anna, annaName, bert); len(left) > 0 {
+				rt.Errorf("left: %q", left)
+			}
+			if texts {
+				if left := w.traces("hello", "nothing", "kept", "words"); len(left) > 0 {
+					rt.Errorf("texts are left: %q", left)
+				}
+			}
+			m, _ := get[record.Manifest](w, store.Manifests, event)
+			w.signed(2, m.Cause)
+			w.exact()
+		})
+		if t.Failed() {
+			rt.FailNow()
+		}
+	})
+}
+
 // TestFreezeCancelled: whenever the wish is taken back, the event is not frozen without a manifest.
 func TestFreezeCancelled(t *testing.T) {
 	t.Parallel()

@@ -32,6 +32,10 @@ import (
 // marked after that, nor whoever comes next knows that it must be; a mark that was written before would
 // not do, for the rollup may have counted and cleared it before the record went.
 //
+// Whoever was at that batch may not be dead but stopped, and go on with it later. A record changes only as
+// long as it is what was read, so nothing comes of that once the pass of another leader has been there.
+// Until then it does: what was found in Dirty stays there to the end of the pass, and is marked again.
+//
 // Who is to be forgotten while it goes on waits until it is over: passes that began anew with each
 // newcomer would never end. So does a person of whom another name has become known, and starts anew.
 // After an error a pass goes on where it was, with the tombstones as they are stored.
@@ -43,6 +47,8 @@ type erasure struct {
 	people []record.Tombstone
 	// stale says that the tombstones are not known to be as they are stored.
 	stale bool
+	// inherited are the minutes that were in Dirty when the tombstones were read, by tombstone.
+	inherited map[string][]time.Time
 	// sweep is the pass under way; nil between passes.
 	sweep *sweep
 	// passes counts those that are over, found says that the one under way has found something.
@@ -78,7 +84,7 @@ func (er *erasure) take(pending []record.Tombstone) {
 		*er = erasure{}
 		people = pending
 	}
-	er.people, er.stale = people, false
+	er.people, er.stale, er.inherited = people, false, map[string][]time.Time{}
 }
 
 // tombstones reads all, by event, those of a state; of any where state is empty.
@@ -159,11 +165,9 @@ func (t *term) eraseEvent(ctx context.Context, event string, er *erasure, people
 		return false, err
 	}
 	counted := counted(e, known)
-	if er.sweep == nil || er.stale {
+	read := er.sweep == nil || er.stale
+	if read {
 		er.take(people)
-		if err := t.markDirty(ctx, event, er, counted); err != nil {
-			return false, err
-		}
 	}
 	if er.sweep == nil {
 		if !er.clean.IsZero() {
@@ -173,6 +177,11 @@ func (t *term) eraseEvent(ctx context.Context, event string, er *erasure, people
 			return false, nil
 		}
 		if err := t.begin(ctx, event, er); err != nil {
+			return false, err
+		}
+	}
+	if read {
+		if err := t.inherit(ctx, event, er, counted); err != nil {
 			return false, err
 		}
 	}
@@ -197,12 +206,17 @@ func (t *term) eraseEvent(ctx context.Context, event string, er *erasure, people
 		if len(p.Dirty) == 0 && p.Letters == before[i].Letters {
 			continue
 		}
+		if counted {
+			if err := t.mark(ctx, event, er.inherited[p.ID]); err != nil {
+				return false, err
+			}
+		}
 		p.Dirty = nil
 		if err := t.setTombstone(ctx, p); err != nil {
 			return false, err
 		}
 	}
-	er.sweep, er.next = nil, time.Now().Add(t.cfg.Again)
+	er.sweep, er.next, er.inherited = nil, time.Now().Add(t.cfg.Again), nil
 	if er.passes++; er.passes > 1 && !er.found && er.letters {
 		er.clean = t.cfg.Clock.Now()
 	}
@@ -214,21 +228,16 @@ func counted(e record.Event, known bool) bool {
 	return known && e.State != record.EventDraft && e.RecordsErased.IsZero()
 }
 
-// markDirty marks the minutes of what was being erased by whoever could not finish a batch.
-func (t *term) markDirty(ctx context.Context, event string, er *erasure, counted bool) error {
+// inherit marks the minutes of what was being erased by whoever has not finished a batch.
+func (t *term) inherit(ctx context.Context, event string, er *erasure, counted bool) error {
 	for i := range er.people {
 		p := &er.people[i]
-		if len(p.Dirty) == 0 {
-			continue
-		}
 		if counted {
 			if err := t.mark(ctx, event, p.Dirty); err != nil {
 				return err
 			}
 		}
-		if err := t.keep(ctx, p, nil); err != nil {
-			return err
-		}
+		er.inherited[p.ID] = p.Dirty
 	}
 	return nil
 }
@@ -300,23 +309,22 @@ func (t *term) bury(ctx context.Context, er *erasure, batch []change, counted bo
 		}
 	}
 	for _, person := range slices.Sorted(maps.Keys(minutes)) {
-		if err := t.keep(ctx, &er.people[person], times(minutes[person])); err != nil {
+		p := &er.people[person]
+		if err := t.keep(ctx, p, append(times(minutes[person]), er.inherited[p.ID]...)); err != nil {
 			return err
 		}
 	}
-	var rewrite []record.Record
+	if err := t.rewrite(ctx, event, batch); err != nil {
+		return err
+	}
 	for _, c := range batch {
 		if c.doc != nil {
-			switch _, err := t.store.Get(ctx, store.Records, c.rec.ID); {
-			case errors.Is(err, store.ErrNotFound): // a consumer has taken it out again
-				continue
-			case err != nil:
-				return fmt.Errorf("look for a record of event %s: %w", event, err)
+			t.c.metrics.redacted.Inc()
+		} else {
+			if _, err := t.store.DeleteIf(ctx, store.Records, c.rec.ID, "event", event); err != nil {
+				return fmt.Errorf("delete a record of event %s: %w", event, err)
 			}
-			c.rec.Doc = c.doc
-			rewrite = append(rewrite, c.rec)
-		} else if _, err := t.store.DeleteIf(ctx, store.Records, c.rec.ID, "event", event); err != nil {
-			return fmt.Errorf("delete a record of event %s: %w", event, err)
+			t.c.metrics.erased.Inc()
 		}
 		for _, b := range c.who {
 			switch {
@@ -327,11 +335,6 @@ func (t *term) bury(ctx context.Context, er *erasure, batch []change, counted bo
 			}
 		}
 	}
-	if err := t.rewrite(ctx, event, rewrite); err != nil {
-		return err
-	}
-	t.c.metrics.erased.Add(float64(len(batch) - len(rewrite)))
-	t.c.metrics.redacted.Add(float64(len(rewrite)))
 	for person, m := range minutes {
 		er.people[person].Minutes += len(m)
 	}
@@ -349,11 +352,8 @@ func times(unix map[int64]struct{}) []time.Time {
 	return out
 }
 
-// keep writes a tombstone with what is dirty and what was counted so far, if anything is new.
+// keep writes a tombstone with what is dirty and what was counted so far.
 func (t *term) keep(ctx context.Context, p *record.Tombstone, dirty []time.Time) error {
-	if len(dirty) == 0 && len(p.Dirty) == 0 {
-		return nil
-	}
 	next := *p
 	next.Dirty = dirty
 	if err := t.setTombstone(ctx, &next); err != nil {

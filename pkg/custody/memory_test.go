@@ -1,6 +1,7 @@
 package custody_test
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -37,6 +38,8 @@ type mortal struct {
 	dead  chan struct{} // or asleep
 	wake  chan struct{}
 	blips bool // it lives on: that step alone fails
+	// dying is one that is killed when the step that it was stopped before is done.
+	dying bool
 }
 
 func newMortal(m *memory, steps int, after bool) *mortal {
@@ -92,6 +95,9 @@ func (s *mortal) stoppable(c store.Collection, do func(docs map[string]bson.Raw)
 	}
 	if left == 0 || left == 1 {
 		<-s.wake
+	}
+	if left == 0 && s.dying {
+		return errDead
 	}
 	if left != 1 || !s.after {
 		s.do(c, do)
@@ -243,6 +249,26 @@ func (s *mortal) PutFenced(_ context.Context, c store.Collection, epoch int64, d
 		}
 	}
 	return fenced
+}
+
+func (s *mortal) Replace(_ context.Context, c store.Collection, changes []store.Change) error {
+	var conflict error
+	for _, change := range changes {
+		if err := change.Validate(); err != nil {
+			return err
+		}
+		err := s.step(c, func(docs map[string]bson.Raw) {
+			if !bytes.Equal(docs[change.ID], change.Old) {
+				conflict = store.ErrConflict
+				return
+			}
+			docs[change.ID] = change.New
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return conflict
 }
 
 func (s *mortal) DeleteIf(_ context.Context, c store.Collection, id, field, value string) (bool, error) {

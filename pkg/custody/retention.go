@@ -153,17 +153,13 @@ func (t *term) eraseTexts(ctx context.Context, event string, s *sweep) (done boo
 	}
 	judge := func(r record.Record) (change, bool) {
 		bare, had := record.WithoutText(r)
-		return change{rec: bare}, had
+		return change{rec: r, doc: bare.Doc}, had
 	}
 	done, err = t.advance(ctx, s, judge, func(ctx context.Context, batch []change) error {
-		docs := make([]record.Record, len(batch))
-		for i := range batch {
-			docs[i] = batch[i].rec
-		}
-		if err := t.rewrite(ctx, event, docs); err != nil {
+		if err := t.rewrite(ctx, event, batch); err != nil {
 			return err
 		}
-		t.c.metrics.texts.Add(float64(len(docs)))
+		t.c.metrics.texts.Add(float64(len(batch)))
 		return nil
 	})
 	if err != nil || !done {
@@ -227,20 +223,16 @@ func (t *term) eraseAnswers(ctx context.Context, event string, s *sweep) (done b
 func (t *term) strip(ctx context.Context, event string, s *sweep, lapsed record.Lapsed) (done bool, err error) {
 	judge := func(r record.Record) (change, bool) {
 		bare, what := lapsed.From(r)
-		return change{rec: bare}, what == record.Changed
+		return change{rec: r, doc: bare.Doc}, what == record.Changed
 	}
 	return t.advance(ctx, s, judge, func(ctx context.Context, batch []change) error {
 		if err := t.reopen(ctx, event, record.CauseRetention); err != nil {
 			return err
 		}
-		docs := make([]record.Record, len(batch))
-		for i := range batch {
-			docs[i] = batch[i].rec
-		}
-		if err := t.rewrite(ctx, event, docs); err != nil {
+		if err := t.rewrite(ctx, event, batch); err != nil {
 			return err
 		}
-		t.c.metrics.donors.Add(float64(len(docs)))
+		t.c.metrics.donors.Add(float64(len(batch)))
 		return nil
 	})
 }

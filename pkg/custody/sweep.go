@@ -28,7 +28,7 @@ type sweep struct {
 	changed int
 }
 
-// change is a record that is to be deleted or, where doc is set, replaced.
+// change is a record, as it was read, that is to be deleted or, where doc is set, replaced.
 type change struct {
 	rec record.Record
 	doc bson.Raw
@@ -94,6 +94,24 @@ func (t *term) sweepRange(
 	}
 	s.changed += len(batch)
 	return apply(ctx, batch)
+}
+
+// rewrite replaces those records of a batch that are not to be deleted, as long as they are what was read.
+//
+// A leader that was stopped before it, and replaced without knowing, so brings back nothing: neither who or
+// what has been taken out of a record since, nor a record that is gone. With store.ErrConflict the range
+// of the sweep is read again; whoever changed the record has come further.
+func (t *term) rewrite(ctx context.Context, event string, batch []change) error {
+	var changes []store.Change
+	for _, c := range batch {
+		if c.doc != nil {
+			changes = append(changes, store.Change{ID: c.rec.ID, Old: c.rec.Doc, New: c.doc})
+		}
+	}
+	if err := t.store.Replace(ctx, store.Records, changes); err != nil {
+		return fmt.Errorf("rewrite %d records of event %s: %w", len(changes), event, err)
+	}
+	return nil
 }
 
 // firstRecord is the time of the first record, of a kind where one is named, at or after from.

@@ -1,6 +1,7 @@
 package rollup
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"iter"
@@ -176,6 +177,23 @@ func (v *view) PutFenced(_ context.Context, c store.Collection, epoch int64, doc
 		}
 	}
 	return fenced
+}
+
+func (v *view) Replace(_ context.Context, c store.Collection, changes []store.Change) error {
+	var conflict error
+	for _, change := range changes {
+		err := v.each(c, func(docs map[string]bson.Raw) {
+			if !bytes.Equal(docs[change.ID], change.Old) {
+				conflict = store.ErrConflict
+				return
+			}
+			docs[change.ID] = change.New
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return conflict
 }
 
 func (v *view) DeleteIf(_ context.Context, c store.Collection, id, field, value string) (bool, error) {

@@ -62,6 +62,11 @@ func (d Doc) ValidateEpoch(epoch int64) error {
 	return nil
 }
 
+// Validate checks both documents of a change.
+func (c Change) Validate() error {
+	return errors.Join(Doc{ID: c.ID, Raw: c.Old}.Validate(), Doc{ID: c.ID, Raw: c.New}.Validate())
+}
+
 // DocID returns the _id of a document whose first element is a string of that name, else "".
 func DocID(raw bson.Raw) string {
 	if len(raw) < 5 {

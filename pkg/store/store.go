@@ -105,12 +105,18 @@ type Doc struct {
 	Raw bson.Raw
 }
 
+// Change is a document that takes the place of the one that was read under its _id.
+type Change struct {
+	ID       string
+	Old, New bson.Raw
+}
+
 // Errors that callers tell apart. Every other error of a Store means that it could not be reached
 // or did not answer: try again. ErrInvalid is the exception, the caller's own mistake.
 var (
 	// ErrNotFound: there is no such document.
 	ErrNotFound = errors.New("no such document")
-	// ErrConflict: the document is not at the expected revision; read it again.
+	// ErrConflict: the document is not what was expected, or not there; read it again.
 	ErrConflict = errors.New("document has changed")
 	// ErrFenced: a higher epoch has written the document; whoever gets it no longer leads.
 	ErrFenced = errors.New("a later leader has written")
@@ -146,6 +152,11 @@ type Store interface {
 	// unless a stored one has a higher epoch; one without an epoch has none. It tries all, and returns
 	// ErrFenced if any was not written for that reason.
 	PutFenced(ctx context.Context, c Collection, epoch int64, docs []Doc) error
+
+	// Replace writes the new documents of changes, of different _ids, each if what is stored is still the old
+	// one; whether an element was added to that since need not be seen. It tries all, and returns
+	// ErrConflict if any was not written because it is another by now, or gone.
+	Replace(ctx context.Context, c Collection, changes []Change) error
 
 	// DeleteIf deletes the document if its string element field has the value, and reports
 	// whether it did.

@@ -2,12 +2,15 @@
 package local
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/tungstene/tungstene/pkg/record"
 	"github.com/tungstene/tungstene/pkg/store"
@@ -452,6 +455,30 @@ func (s *Store) PutFenced(ctx context.Context, c store.Collection, epoch int64, 
 	})
 	if err == nil && fenced > 0 {
 		return fmt.Errorf("write %d documents to %s in epoch %d: %d of them: %w", len(docs), c, epoch, fenced, store.ErrFenced)
+	}
+	return err
+}
+
+// Replace compares and writes within one transaction.
+func (s *Store) Replace(ctx context.Context, c store.Collection, changes []store.Change) error {
+	docs, old := make([]store.Doc, len(changes)), make(map[string]bson.Raw, len(changes))
+	for i, change := range changes {
+		if err := change.Validate(); err != nil {
+			return fmt.Errorf("write to %s: %w", c, err)
+		}
+		docs[i], old[change.ID] = store.Doc{ID: change.ID, Raw: change.New}, change.Old
+	}
+	others := 0
+	err := s.putAll(ctx, c, docs, store.Doc.Validate, func(w *writer, t table, d store.Doc) (bool, error) {
+		stored, err := w.get(t.name, d.ID)
+		if err != nil || bytes.Equal(stored, old[d.ID]) {
+			return err == nil, err
+		}
+		others++
+		return false, nil
+	})
+	if err == nil && others > 0 {
+		return fmt.Errorf("replace %d documents of %s: %d of them: %w", len(docs), c, others, store.ErrConflict)
 	}
 	return err
 }

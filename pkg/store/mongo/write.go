@@ -310,10 +310,56 @@ func (s *Store) replace(ctx context.Context, coll *driver.Collection, docs []sto
 	for i, d := range docs {
 		models[i] = driver.NewReplaceOneModel().SetFilter(filter(d)).SetReplacement(d.Raw).SetUpsert(true)
 	}
+	_, err := s.update(ctx, coll, models)
+	return err
+}
+
+// Replace replaces what has the _id and every element of the old document, chunk by chunk.
+func (s *Store) Replace(ctx context.Context, c store.Collection, changes []store.Change) error {
+	coll, err := s.collection(c)
+	if err != nil {
+		return err
+	}
+	models := make([]driver.WriteModel, len(changes))
+	for i, change := range changes {
+		if err := change.Validate(); err != nil {
+			return fmt.Errorf("write to %s: %w", c, err)
+		}
+		models[i] = driver.NewReplaceOneModel().SetFilter(unchanged(change.Old)).SetReplacement(change.New)
+	}
+	others := len(changes)
+	for chunk := range slices.Chunk(models, s.cfg.UpdateChunk) {
+		n, err := s.update(ctx, coll, chunk)
+		if err != nil {
+			return s.wrap(err, "replace %d documents of %s", len(changes), c)
+		}
+		others -= n
+	}
+	if others > 0 {
+		return fmt.Errorf("replace %d documents of %s: %d of them: %w", len(changes), c, others, store.ErrConflict)
+	}
+	return ctx.Err()
+}
+
+// unchanged matches a document that has every element of one that is valid, its _id first, as it was.
+func unchanged(old bson.Raw) bson.D {
+	var filter bson.D
+	elements, _ := old.Elements() // Validate has read them
+	for _, elem := range elements {
+		filter = append(filter, bson.E{Key: elem.Key(), Value: bson.D{{Key: "$eq", Value: elem.Value()}}})
+	}
+	return filter
+}
+
+// update sends one command of writes that are in no order, and returns how many found their document.
+func (s *Store) update(ctx context.Context, coll *driver.Collection, models []driver.WriteModel) (int, error) {
 	ctx, cancel := s.exchange(ctx)
 	defer cancel()
-	_, err := coll.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
-	return err
+	res, err := coll.BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
+	if err != nil {
+		return 0, err
+	}
+	return int(res.MatchedCount), nil
 }
 
 // DeleteIf deletes by _id and value.

@@ -27,6 +27,7 @@ func model(t *testing.T, s store.Store) {
 			"put":           m.put,
 			"putFenced":     m.putFenced,
 			"compareAndSet": m.compareAndSet,
+			"replace":       m.replace,
 			"deleteIf":      m.deleteIf,
 			"delete":        m.delete,
 			"get":           m.get,
@@ -132,6 +133,26 @@ func (m *machine) compareAndSet(rt *rapid.T) {
 	}
 	if !conflict {
 		m.docs[d.ID] = d.Raw
+	}
+}
+
+// replace replaces what is stored, or something else of its _id.
+func (m *machine) replace(rt *rapid.T) {
+	old, now := m.draw(rt, 1, anyEpoch.Draw(rt, "epoch")), m.draw(rt, 1, 1)
+	stored, ok := m.docs[now.ID]
+	if old.ID != now.ID || rapid.Bool().Draw(rt, "as it is stored") {
+		if !ok {
+			return
+		}
+		old = store.Doc{ID: now.ID, Raw: stored}
+	}
+	conflict := string(stored) != string(old.Raw)
+	err := m.s.Replace(m.t.Context(), store.Records, []store.Change{{ID: now.ID, Old: old.Raw, New: now.Raw}})
+	if conflict != errors.Is(err, store.ErrConflict) || !conflict && err != nil {
+		rt.Fatalf("replace %s by %s over %s: %v", old.Raw, now.Raw, stored, err)
+	}
+	if !conflict {
+		m.docs[now.ID] = now.Raw
 	}
 }
 

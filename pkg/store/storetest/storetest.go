@@ -61,6 +61,9 @@ func Run(t *testing.T, open func(t *testing.T) store.Store) {
 		{"PutFenced", putFenced},
 		{"PutFencedTriesAll", putFencedTriesAll},
 		{"PutFencedConcurrently", putFencedConcurrently},
+		{"Replace", replace},
+		{"ReplaceTriesAll", replaceTriesAll},
+		{"ReplaceOneWins", replaceOneWins},
 		{"InvalidDocuments", invalidDocuments},
 		{"RewriteRecords", rewriteRecords},
 		{"DeleteIf", deleteIf},
@@ -966,6 +969,132 @@ func putFencedConcurrently(t *testing.T, s store.Store) {
 	}
 }
 
+func replace(t *testing.T, s store.Store) {
+	ctx := t.Context()
+	// One element of every kind that a record has.
+	whole := func(text string, more ...bson.E) store.Doc {
+		return doc(t, "x", append([]bson.E{
+			el("kind", "message"), el("event", "e1"), el("time", base), el("text", text), el("length", int64(5)), el("share", 0.25),
+			el("live", true), el("key", []byte{1, 0, 255}), el("reply", bson.D{el("message", "m"), el("chatter", "c")}),
+			el("badges", bson.A{"vip", "sub/12"}), el("none", bson.A{}), el("roles", bson.A{bson.D{el("name", "a")}, bson.D{el("name", "b")}}),
+		}, more...)...)
+	}
+	change := func(old, now store.Doc) []store.Change { return []store.Change{{ID: "x", Old: old.Raw, New: now.Raw}} }
+	stored := func() string {
+		raw, err := s.Get(ctx, store.Records, "x")
+		if errors.Is(err, store.ErrNotFound) {
+			return ""
+		}
+		must(t, err)
+		return string(raw)
+	}
+	first, second := whole("hello"), whole("")
+	must(t, s.Replace(ctx, store.Records, nil))
+	is(t, s.Replace(ctx, store.Records, change(first, second)), store.ErrConflict)
+	if got := stored(); got != "" {
+		t.Fatalf("what is not there was written: %s", bson.Raw(got))
+	}
+	must(t, s.Put(ctx, store.Records, []store.Doc{first}))
+	must(t, s.Replace(ctx, store.Records, change(first, second)))
+	if got := stored(); got != string(second.Raw) {
+		t.Fatalf("stored %s, want %s", bson.Raw(got), second.Raw)
+	}
+	for name, old := range map[string]store.Doc{
+		"what it was before":    first,
+		"another element":       whole("", el("more", 1)),
+		"another value within":  doc(t, "x", append(elements(t, second, "reply"), el("reply", bson.D{el("message", "m"), el("chatter", "d")}))...),
+		"one element within":    doc(t, "x", append(elements(t, second, "reply"), el("reply", bson.D{el("message", "m")}))...),
+		"another order of list": doc(t, "x", append(elements(t, second, "badges"), el("badges", bson.A{"sub/12", "vip"}))...),
+		"another bytes":         doc(t, "x", append(elements(t, second, "key"), el("key", []byte{1, 0, 254}))...),
+	} {
+		t.Run(name, func(t *testing.T) {
+			is(t, s.Replace(ctx, store.Records, change(old, first)), store.ErrConflict)
+			if got := stored(); got != string(second.Raw) {
+				t.Errorf("stored %s, want %s", bson.Raw(got), second.Raw)
+			}
+		})
+	}
+	must(t, s.Replace(ctx, store.Records, change(second, second)))
+	must(t, s.Replace(ctx, store.Records, change(second, doc(t, "x", el("event", "e2"), el("time", base)))))
+	if got := find(t, s, store.Query{Collection: store.Records, Event: "e2", From: base}); len(got) != 1 {
+		t.Errorf("found by its new elements: %v", got)
+	}
+	if _, err := s.DeleteIf(ctx, store.Records, "x", "event", "e2"); err != nil {
+		t.Fatal(err)
+	}
+	is(t, s.Replace(ctx, store.Records, change(doc(t, "x", el("event", "e2"), el("time", base)), first)), store.ErrConflict)
+	if got := stored(); got != "" {
+		t.Errorf("what was deleted was written again: %s", bson.Raw(got))
+	}
+}
+
+// elements are those of a document, without its _id and another.
+func elements(t *testing.T, d store.Doc, without string) []bson.E {
+	t.Helper()
+	var all bson.D
+	must(t, bson.Unmarshal(d.Raw, &all))
+	return slices.DeleteFunc([]bson.E(all), func(e bson.E) bool { return e.Key == "_id" || e.Key == without })
+}
+
+func replaceTriesAll(t *testing.T, s store.Store) {
+	ctx := t.Context()
+	changes := make([]store.Change, 120)
+	docs := make([]store.Doc, len(changes))
+	for i := range changes {
+		id := fmt.Sprintf("%03d", i)
+		docs[i] = doc(t, id, el("v", "old"))
+		changes[i] = store.Change{ID: id, Old: docs[i].Raw, New: doc(t, id, el("v", "new")).Raw}
+	}
+	docs[7] = doc(t, "007", el("v", "another"))
+	must(t, s.Put(ctx, store.Records, slices.Delete(slices.Clone(docs), 70, 71)))
+	is(t, s.Replace(ctx, store.Records, changes), store.ErrConflict)
+	for i := range changes {
+		raw, err := s.Get(ctx, store.Records, fmt.Sprintf("%03d", i))
+		if i == 70 {
+			is(t, err, store.ErrNotFound)
+			continue
+		}
+		must(t, err)
+		want := "new"
+		if i == 7 {
+			want = "another"
+		}
+		if v := raw.Lookup("v").StringValue(); v != want {
+			t.Errorf("document %d is %s, want %s", i, v, want)
+		}
+	}
+}
+
+func replaceOneWins(t *testing.T, s store.Store) {
+	// All have read the same; whoever comes later is told so.
+	const writers = 8
+	old := doc(t, "x", el("v", "old"))
+	must(t, s.Put(t.Context(), store.Records, []store.Doc{old}))
+	var (
+		wg   sync.WaitGroup
+		wins atomic.Int64
+		bad  atomic.Pointer[error]
+	)
+	for n := range writers {
+		wg.Go(func() {
+			now := doc(t, "x", el("v", strconv.Itoa(n)))
+			switch err := s.Replace(t.Context(), store.Records, []store.Change{{ID: "x", Old: old.Raw, New: now.Raw}}); {
+			case err == nil:
+				wins.Add(1)
+			case !errors.Is(err, store.ErrConflict):
+				bad.Store(&err)
+			}
+		})
+	}
+	wg.Wait()
+	if err := bad.Load(); err != nil {
+		t.Fatal(*err)
+	}
+	if wins.Load() != 1 {
+		t.Errorf("%d have replaced it, want 1", wins.Load())
+	}
+}
+
 func invalidDocuments(t *testing.T, s store.Store) {
 	ctx := t.Context()
 	good := doc(t, "x", el("rev", int64(1)), el("epoch", int64(1)))
@@ -982,6 +1111,8 @@ func invalidDocuments(t *testing.T, s store.Store) {
 			is(t, s.Put(ctx, store.Events, []store.Doc{d}), store.ErrInvalid)
 			is(t, s.CompareAndSet(ctx, store.Events, 0, d), store.ErrInvalid)
 			is(t, s.PutFenced(ctx, store.Events, 1, []store.Doc{d}), store.ErrInvalid)
+			is(t, s.Replace(ctx, store.Events, []store.Change{{ID: d.ID, Old: d.Raw, New: good.Raw}}), store.ErrInvalid)
+			is(t, s.Replace(ctx, store.Events, []store.Change{{ID: d.ID, Old: good.Raw, New: d.Raw}}), store.ErrInvalid)
 		})
 	}
 	is(t, s.CompareAndSet(ctx, store.Events, 1, good), store.ErrInvalid)
@@ -1005,12 +1136,12 @@ func rewriteRecords(t *testing.T, s store.Store) {
 	records := Messages(t, "e1", 0, 300, 2)
 	insert(t, s, records...)
 	var (
-		batch []store.Doc
+		batch []store.Change
 		kept  []string
 		n     int
 	)
 	flush := func() {
-		must(t, s.Put(t.Context(), store.Records, batch))
+		must(t, s.Replace(t.Context(), store.Records, batch))
 		batch = nil
 	}
 	for raw, err := range s.Find(t.Context(), store.Query{Collection: store.Records, Event: "e1"}) {
@@ -1030,7 +1161,7 @@ func rewriteRecords(t *testing.T, s store.Store) {
 			el("_id", r.ID), el("kind", string(r.Kind)), el("event", r.Event), el("channel", r.Channel),
 			el("time", r.Time), el("rewritten", true),
 		}
-		batch = append(batch, store.Doc{ID: r.ID, Raw: mustRaw(t, d)})
+		batch = append(batch, store.Change{ID: r.ID, Old: raw, New: mustRaw(t, d)})
 		if len(batch) == 40 {
 			flush()
 		}
@@ -1230,6 +1361,7 @@ func unknownCollection(t *testing.T, s store.Store) {
 	for what, err := range map[string]error{
 		"get": getErr, "count": countErr, "delete": deleteErr, "delete if": deleteIfErr, "find": findErr,
 		"put":        s.Put(ctx, c, []store.Doc{doc(t, "x")}),
+		"replace":    s.Replace(ctx, c, []store.Change{{ID: "x", Old: doc(t, "x").Raw, New: doc(t, "x").Raw}}),
 		"put fenced": s.PutFenced(ctx, c, 1, []store.Doc{doc(t, "x", el("epoch", int64(1)))}),
 		"cas":        s.CompareAndSet(ctx, c, 0, doc(t, "x", el("rev", int64(1)))),
 	} {
