@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -35,7 +36,7 @@ func TestTotalsWhileMinutesAreWritten(t *testing.T) {
 		}
 	}
 	for c := range 5 {
-		raw, err := bson.Marshal(record.Channel{ID: fmt.Sprint("e/", c), Event: "e", Channel: fmt.Sprint(c)})
+		raw, err := bson.Marshal(record.Channel{ID: fmt.Sprint("e/", c), Event: "e", Channel: strconv.Itoa(c)})
 		if err == nil {
 			err = s.Put(t.Context(), store.Channels, []store.Doc{{ID: fmt.Sprint("e/", c), Raw: raw}})
 		}
@@ -46,7 +47,7 @@ func TestTotalsWhileMinutesAreWritten(t *testing.T) {
 	for slot := range slots {
 		sum := int64(0)
 		for c := range 5 {
-			h := record.Header{Event: "e", Channel: fmt.Sprint(c), Time: from.Add(time.Duration(slot) * 30 * time.Second)}
+			h := record.Header{Event: "e", Channel: strconv.Itoa(c), Time: from.Add(time.Duration(slot) * 30 * time.Second)}
 			cents := int64(1000*(c+1) + 7*slot)
 			sum += cents
 			put(&record.Amount{Header: h, Source: "s", Money: record.Money{Cents: cents, Currency: "EUR"}})

@@ -52,6 +52,8 @@ type Current struct {
 	// is over.
 	Until time.Time
 
+	// sampled is by channel what Fund says of it, of those whose total was sampled.
+	sampled map[string]record.Donations
 	// given is by channel what Singles says of single donations.
 	given map[string]given
 }

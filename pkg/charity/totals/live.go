@@ -122,14 +122,14 @@ func (l *Live) read(ctx context.Context, e record.Event, cur *Current, now time.
 		}
 		l.from = from
 		if l.history || summed {
-			if err := l.readHours(ctx, e.Slug, from); err != nil {
+			if err := l.readHours(ctx, e.Slug, cur, from); err != nil {
 				return err
 			}
 		}
 	}
 	l.until = now
 	q := store.Query{Collection: store.Minutes, Event: e.Slug, From: from, To: now.Add(2 * time.Minute)}
-	for d, err := range scan(ctx, l.store, q) {
+	for d, err := range cur.carrier(l.store, e.Slug, false).whole(ctx, scan(ctx, l.store, q)) {
 		if err != nil {
 			return err
 		}
@@ -139,8 +139,9 @@ func (l *Live) read(ctx context.Context, e record.Event, cur *Current, now time.
 }
 
 // readHours takes what the hours say, and of sums what was given before from.
-func (l *Live) readHours(ctx context.Context, event string, from time.Time) error {
-	for d, err := range scan(ctx, l.store, store.Query{Collection: store.Hours, Event: event}) {
+func (l *Live) readHours(ctx context.Context, event string, cur *Current, from time.Time) error {
+	hours := scan(ctx, l.store, store.Query{Collection: store.Hours, Event: event})
+	for d, err := range cur.carrier(l.store, event, false).whole(ctx, hours) {
 		if err != nil {
 			return err
 		}
@@ -206,7 +207,10 @@ func (l *Live) put(board *goals.Board, cur *Current, channel string, now time.Ti
 			}
 		}
 	} else {
-		sum := l.bases[channel]
+		sum := total.Raw // less the last minutes: what came late is in no hour that was read
+		for _, cents := range l.sums[channel] {
+			sum -= cents
+		}
 		for m := l.from; !m.After(now); m = m.Add(time.Minute) {
 			sum += l.sums[channel][m.UnixMilli()]
 			if end := m.Add(time.Minute - time.Millisecond); end.After(now) {
@@ -254,11 +258,16 @@ func (l *Live) refine(ctx context.Context, e record.Event, cur *Current, board *
 		}
 		base := l.before(channel, hour)
 		q := store.Query{Collection: store.Minutes, Event: e.Slug, Channel: channel, From: hour, To: hour.Add(time.Hour)}
-		for d, err := range scan(ctx, l.store, q) {
+		docs := scan(ctx, l.store, q)
+		if l.by[channel] == ByChannels {
+			q.Channel = ""
+			docs = cur.carrier(l.store, e.Slug, false).whole(ctx, scan(ctx, l.store, q))
+		}
+		for d, err := range docs {
 			if err != nil {
 				return false, err
 			}
-			if said, ok := Pick(d.Donations, l.fund); ok {
+			if said, ok := Pick(d.Donations, l.fund); ok && d.Channel == channel {
 				base += said.Cents
 				l.points(channel, samples(said, l.by[channel], d.Time, base))
 			}

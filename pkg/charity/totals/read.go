@@ -2,14 +2,10 @@ package totals
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"iter"
 	"maps"
 	"slices"
 	"time"
-
-	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/tungstene/tungstene/pkg/record"
 	"github.com/tungstene/tungstene/pkg/store"
@@ -54,7 +50,7 @@ func readCurrent(ctx context.Context, s Store, e record.Event, source string, no
 			said[d.Channel] = join(said[d.Channel], x)
 		}
 	}
-	c := &Current{Through: through, Channels: map[string]Total{}, Until: now}
+	c := &Current{Through: through, Channels: map[string]Total{}, Until: now, sampled: map[string]record.Donations{}}
 	if e.State == record.EventEnded || e.State == record.EventFrozen {
 		c.Until = time.Time{}
 	}
@@ -67,6 +63,11 @@ func readCurrent(ctx context.Context, s Store, e record.Event, source string, no
 		if c.Fund, c.Known = Main(named, only(flat(said), source)); !c.Known {
 			c.Fund = Fund{Source: source, Currency: e.Currency}
 			return c, nil
+		}
+	}
+	for channel, list := range said {
+		if d, ok := Pick(list, c.Fund); ok && d.Samples > 0 && channel != record.AllChannels {
+			c.sampled[channel] = d
 		}
 	}
 	c.Singles, c.given = singlesOf(c.Fund, said[record.AllChannels]), map[string]given{}
@@ -99,7 +100,7 @@ func readCurrent(ctx context.Context, s Store, e record.Event, source string, no
 		}
 		whole := true
 		if by == ByChannels {
-			if raw.Cents, whole, err = sumOfLast(ctx, s, e.Slug, said, c.Fund, d); err != nil {
+			if raw.Cents, whole, err = c.carrier(s, e.Slug, true).sum(ctx, d); err != nil {
 				return nil, err
 			}
 		}
@@ -124,6 +125,17 @@ func readCurrent(ctx context.Context, s Store, e record.Event, source string, no
 	return c, nil
 }
 
+// carrier makes the sums of the event whole; with now, those of the present.
+func (c *Current) carrier(s Store, event string, now bool) *carrier {
+	k := newCarrier(s, event, c.Fund, c.sampled)
+	if now {
+		for channel, d := range c.sampled {
+			k.sampled(channel, d)
+		}
+	}
+	return k
+}
+
 // singlesOf is what Current.Singles is, by what is said of the event.
 func singlesOf(main Fund, whole []record.Donations) Fund {
 	var best Fund
@@ -140,63 +152,6 @@ func singlesOf(main Fund, whole []record.Donations) Fund {
 		}
 	}
 	return best
-}
-
-// sumOfLast is the sum of the channels' last totals, whole where all of them are of the same slot: a
-// channel that an answer lacks has not lost what it had. Members who are no channel are in it as of the
-// last slot. A channel that was removed from the event is one of them since.
-func sumOfLast(ctx context.Context, s Store, event string, said map[string][]record.Donations, f Fund, own record.Donations) (cents int64, whole bool, err error) {
-	sampled, absent := int64(0), map[string]int64{}
-	for channel, list := range said {
-		d, ok := Pick(list, f)
-		switch {
-		case channel == record.AllChannels || !ok || d.Samples == 0:
-		case d.TotalAt.Before(own.SumAt):
-			// The channel's total document may only be behind the event's.
-			then, err := sampledAt(ctx, s, event, channel, f, own.SumAt)
-			if err != nil {
-				return 0, false, err
-			}
-			if then {
-				sampled++
-			} else {
-				absent[channel] = d.Total
-			}
-		default:
-			sampled++
-		}
-	}
-	cents, whole = own.Sum, true
-	for channel, total := range absent {
-		if own.Channels > sampled {
-			_, err := s.Get(ctx, store.Channels, event+"/"+channel)
-			if errors.Is(err, store.ErrNotFound) {
-				continue
-			}
-			if err != nil {
-				return 0, false, fmt.Errorf("read channel %s of event %s: %w", channel, event, err)
-			}
-		}
-		cents, whole = cents+total, false
-	}
-	return cents, whole, nil
-}
-
-// sampledAt reports whether a channel's minute says that it was sampled at a slot.
-func sampledAt(ctx context.Context, s Store, event, channel string, f Fund, slot time.Time) (bool, error) {
-	raw, err := s.Get(ctx, store.Minutes, record.StatisticsID(event, channel, record.Minute(slot)))
-	if errors.Is(err, store.ErrNotFound) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("read a minute of channel %s of event %s: %w", channel, event, err)
-	}
-	var m document
-	if err := bson.Unmarshal(raw, &m); err != nil {
-		return false, fmt.Errorf("decode a minute of channel %s of event %s: %w", channel, event, err)
-	}
-	d, ok := Pick(m.Donations, f)
-	return ok && d.Samples > 0 && !d.TotalAt.Before(slot), nil
 }
 
 func flat(said map[string][]record.Donations) iter.Seq[record.Donations] {

@@ -202,6 +202,18 @@ func Series(ctx context.Context, s Store, event, channel string, f Fund, from, t
 			by = b
 		}
 	}
+	if by == ByChannels && lacks(list) {
+		q.Channel = ""
+		list, minutes = nil, nil
+		for d, err := range newCarrier(s, event, f, nil).whole(ctx, scan(ctx, s, q)) {
+			if err != nil {
+				return nil, err
+			}
+			if said, ok := Pick(d.Donations, f); ok && d.Channel == channel {
+				list, minutes = append(list, said), append(minutes, d.Time)
+			}
+		}
+	}
 	var out []corrections.Sample
 	var sum int64
 	for i, d := range list {
@@ -211,6 +223,17 @@ func Series(ctx context.Context, s Store, event, channel string, f Fund, from, t
 		}
 	}
 	return out, nil
+}
+
+// lacks reports whether a sum is of fewer channels than one before it.
+func lacks(list []record.Donations) bool {
+	most := int64(0)
+	for _, d := range list {
+		if most = max(most, d.Channels); !d.SumAt.IsZero() && d.Channels < most {
+			return true
+		}
+	}
+	return false
 }
 
 // samples are those that one minute says, of a total of the given kind; sum is that of the single
@@ -286,7 +309,12 @@ func read[T any](ctx context.Context, s Store, q store.Query) ([]T, error) {
 func SeriesOfAll(ctx context.Context, s Store, event string, f, singles Fund, from, to time.Time) (series, given map[string][]corrections.Sample, err error) {
 	series, given = map[string][]corrections.Sample{}, map[string][]corrections.Sample{}
 	sums := map[string]int64{}
-	for d, err := range scan(ctx, s, store.Query{Collection: store.Minutes, Event: event, From: from, To: to}) {
+	known, err := samplesOf(ctx, s, event, f)
+	if err != nil {
+		return nil, nil, err
+	}
+	minutes := scan(ctx, s, store.Query{Collection: store.Minutes, Event: event, From: from, To: to})
+	for d, err := range newCarrier(s, event, f, known).whole(ctx, minutes) {
 		if err != nil {
 			return nil, nil, err
 		}
