@@ -182,14 +182,21 @@ func (p *poller) amounts(f *feed, e *eventView, slot time.Time, r *reading, unma
 		}
 		if doc := channels[at]; doc != nil {
 			doc.Money.Cents += row.money.Cents
+			doc.Members = append(doc.Members, key)
 			continue
 		}
 		h := header
 		h.Channel = channel
 		// A channel's total has no member: which of several came first may differ from collector to collector.
 		doc := &record.Amount{Header: h, Source: p.src.Name, Member: at.member, Money: row.money}
+		if channel != "" && key != "" {
+			doc.Members = []string{key}
+		}
 		channels[at] = doc
 		docs = append(docs, doc)
+	}
+	for _, doc := range channels {
+		slices.Sort(doc.Members)
 	}
 	return docs
 }

@@ -390,5 +390,10 @@ func TestOneTotalOfAChannel(t *testing.T) {
 		if got := samples(w); got != "18:00:30 44842076/ 4001 EUR\n18:00:30 44842076/ 320 USD\n18:01:00 44842076/ 4001 EUR\n18:01:00 44842076/ 320 USD\n" {
 			t.Errorf("samples\n%s", got)
 		}
+		for _, a := range of[*record.Amount](w) {
+			if want := map[string]string{"EUR": "a d", "USD": "b c"}[a.Money.Currency]; strings.Join(a.Members, " ") != want {
+				t.Errorf("of %q in %s, want %q", a.Members, a.Money.Currency, want)
+			}
+		}
 	})
 }

@@ -118,14 +118,17 @@ func (m Money) check() error {
 
 // Amount is a sample of the running total that a charity source shows at a scheduled slot, of one
 // channel; of a member who is no channel of the event; or where Channel and Member are empty, of the
-// event. Its fact is source, channel, member, currency and slot. Where several members are one channel, its
-// total is the sum of theirs, in one Amount without a Member: of several Amounts of one
-// channel and slot, which two collectors may make, the highest counts.
+// event. Its fact is source, channel, member, currency and slot. A channel's is one Amount without a
+// Member, the sum where several members are one channel: of several Amounts of one channel and slot the
+// highest counts.
 type Amount struct {
 	Header `bson:",inline"`
 	// Source and Member are as a Donation's.
 	Source string `bson:"source"`
 	Member string `bson:"member,omitempty"`
+	// Members are those whose totals a channel's is the sum of, sorted: another collector, that knows of no
+	// channel yet, may tell the same totals as theirs.
+	Members []string `bson:"members,omitempty"`
 	// Money is the running total: at most MaxCents either way.
 	Money Money `bson:"money"`
 }

@@ -15,6 +15,7 @@ import (
 type charity struct {
 	gifts     map[giftKey]gift
 	totals    map[totalKey]int64    // cents
+	matched   map[totalKey]struct{} // members whose totals are in those of channels
 	intervals map[string][]interval // source to the time that its single donations are known of
 }
 
@@ -117,9 +118,10 @@ func (a *Aggregator) touch(channel string) {
 
 func (a *Aggregator) addAmount(channel string, doc []byte, slot int64) bool {
 	var (
-		k     = totalKey{channel: channel, slot: slot}
-		cents int64
-		ok    bool
+		k       = totalKey{channel: channel, slot: slot}
+		cents   int64
+		members []byte
+		ok      bool
 	)
 	elements(doc, func(key []byte, t bsoncore.Type, data []byte) {
 		switch string(key) {
@@ -127,12 +129,25 @@ func (a *Aggregator) addAmount(channel string, doc []byte, slot int64) bool {
 			k.source = string(text(t, data))
 		case "member":
 			k.member = string(text(t, data))
+		case "members":
+			if t == bsoncore.TypeArray {
+				members = data
+			}
 		case "money":
 			cents, k.currency, ok = money(t, data)
 		}
 	})
 	if !ok || k.source == "" {
 		return false
+	}
+	if channel != "" && members != nil {
+		elements(members, func(_ []byte, t bsoncore.Type, data []byte) {
+			if a.charity.matched == nil {
+				a.charity.matched = map[totalKey]struct{}{}
+			}
+			a.charity.matched[totalKey{fund: k.fund, member: string(text(t, data)), slot: slot}] = struct{}{}
+		})
+		a.touch("")
 	}
 	if old, twice := a.charity.totals[k]; twice && old >= cents {
 		return true
@@ -223,7 +238,6 @@ func (c *charity) sample(of func(channel string, f fund) *record.Donations) {
 	var (
 		slots   = map[series]map[int64]int64{}
 		members = map[fund]map[int64]roll{}
-		matched = map[totalKey]struct{}{} // members of channels
 	)
 	add := func(k totalKey, cents int64) {
 		if members[k.fund] == nil {
@@ -233,13 +247,11 @@ func (c *charity) sample(of func(channel string, f fund) *record.Donations) {
 		l.sum, l.channels = plus(l.sum, cents), l.channels+1
 		members[k.fund][k.slot] = l
 	}
-	// Each collector adds up the members of a channel: several totals of it are the same one, told twice,
-	// and the highest is that of the collector that knew of most members.
+	// Several totals of a channel at one slot are the same one, told twice.
 	for k, cents := range c.totals {
 		s := series{k.fund, k.channel}
 		switch {
 		case k.channel != "":
-			matched[totalKey{fund: k.fund, member: k.member, slot: k.slot}] = struct{}{}
 		case k.member == "":
 			s.channel = record.AllChannels
 		default:
@@ -264,7 +276,7 @@ func (c *charity) sample(of func(channel string, f fund) *record.Donations) {
 		if k.channel != "" || k.member == "" {
 			continue
 		}
-		if _, twice := matched[k]; !twice { // by a collector that did not know of the channel yet
+		if _, twice := c.matched[k]; !twice { // by a collector that did not know of the channel yet
 			add(k, cents)
 		}
 	}
