@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"hash/maphash"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -33,9 +32,11 @@ const (
 type donationsState struct {
 	// known are the donations by the hash of their id, with the hash of their version, by event.
 	known map[string]map[uint64]uint64
-	// times are when donations were seen first, by event in Unix milliseconds, where the source tells no times.
-	times map[string]map[uint64]int64
-	marks map[string]uint64 // of the events that known is of
+	// times are when donations were seen first, by event, where the source tells no times; looked are the
+	// events of which all that was there at the first look has been seen.
+	times  map[string]map[uint64]sight
+	looked map[string]bool
+	marks  map[string]uint64 // of the events that known is of
 	// tentative are donations of polls that have not been proven to overlap with what was known before.
 	tentative map[uint64]bool
 	bad       map[uint64]bool // rows that can't be read
@@ -49,6 +50,12 @@ type donationsState struct {
 	outside              int64
 	unmatchedMembers     map[string]string // label by id
 	torn                 bool              // pages of the last filling did not overlap
+}
+
+// sight is when a donation was seen first, in Unix milliseconds; earlier that it was there at the first look.
+type sight struct {
+	at      int64
+	earlier bool
 }
 
 // filling is how far reading all donations is.
@@ -82,14 +89,14 @@ func (f *feed) fills() bool { return f.paging.by != pagingNone && f.paging.by !=
 func (f *feed) prepare(events []*eventView) {
 	if f.known == nil {
 		f.known, f.marks = map[string]map[uint64]uint64{}, map[string]uint64{}
-		f.times = map[string]map[uint64]int64{}
+		f.times, f.looked = map[string]map[uint64]sight{}, map[string]bool{}
 		f.tentative, f.bad, f.seed = map[uint64]bool{}, map[uint64]bool{}, maphash.MakeSeed()
 		f.unmatchedMembers = map[string]string{}
 	}
 	again := false
 	for _, e := range events {
 		if f.known[e.Slug] == nil {
-			f.known[e.Slug], f.times[e.Slug] = map[uint64]uint64{}, map[uint64]int64{}
+			f.known[e.Slug], f.times[e.Slug] = map[uint64]uint64{}, map[uint64]sight{}
 			if !f.fills() {
 				f.begun = false // nothing can overlap with what is known to it
 			}
@@ -101,6 +108,7 @@ func (f *feed) prepare(events []*eventView) {
 		if !slices.ContainsFunc(events, func(e *eventView) bool { return e.Slug == slug }) {
 			delete(f.known, slug)
 			delete(f.times, slug)
+			delete(f.looked, slug)
 			delete(f.marks, slug)
 		}
 	}
@@ -127,22 +135,25 @@ func (f *feed) version(r *row, channel string, inside bool) uint64 {
 	if inside {
 		b = append(b, '+')
 	}
-	if !f.mapping.timeless {
-		b = append(b, channel...)
-	}
+	b = append(b, channel...)
 	return maphash.Bytes(f.seed, b) | 1 // 0 is a row that can't be read
 }
 
-// seen is when a donation of a source that tells no times was given: the slot at which it was seen
-// first in this run, within the event.
-func (f *feed) seen(e *eventView, key uint64, slot time.Time) time.Time {
-	times := f.times[e.Slug]
-	at, ok := times[key]
+// seen is when a donation of a source that tells no times was seen first in this run.
+func (f *feed) seen(e *eventView, key uint64, slot time.Time) sight {
+	s, ok := f.times[e.Slug][key]
 	if !ok {
-		at = slot.UnixMilli()
-		times[key] = at
+		s = sight{at: slot.UnixMilli(), earlier: !f.looked[e.Slug]}
+		f.times[e.Slug][key] = s
 	}
-	return clamp(time.UnixMilli(at).UTC(), e)
+	return s
+}
+
+// looks notes that all donations that were there have been seen.
+func (f *feed) looks() {
+	for slug := range f.known {
+		f.looked[slug] = true
+	}
 }
 
 // settled reports whether a donation was known before, to every event.
@@ -258,6 +269,7 @@ func (p *poller) concluded(f *feed, o outcome) {
 	switch o {
 	case pollComplete:
 		f.begun = true
+		f.looks()
 		clear(f.tentative)
 		if !f.torn {
 			p.set(ConditionIncomplete, f.name, "")
@@ -425,9 +437,13 @@ func (p *poller) donations(ctx context.Context, f *feed, e *eventView, slot time
 	}
 	for i := range r.rows {
 		row := &r.rows[i]
-		key, t := f.key(row.id), row.time
+		var (
+			key, t = f.key(row.id), row.time
+			first  sight
+		)
 		if f.mapping.timeless {
-			t = f.seen(e, key, slot)
+			first = f.seen(e, key, slot)
+			t = clamp(time.UnixMilli(first.at).UTC(), e)
 		}
 		inside := !t.Before(e.Start) && t.Before(e.End)
 		channel := p.channel(e, f, row.member)
@@ -445,8 +461,8 @@ func (p *poller) donations(ctx context.Context, f *feed, e *eventView, slot time
 				f.unmatchedMembers[key] = f.member
 			}
 		}
-		if before == v.hash {
-			continue
+		if before == v.hash || first.earlier && before != 0 {
+			continue // another version of what was there earlier would be of another time, and count beside the first
 		}
 		fresh = append(fresh, v)
 		if !inside {
@@ -455,7 +471,13 @@ func (p *poller) donations(ctx context.Context, f *feed, e *eventView, slot time
 			}
 			continue
 		}
-		docs = append(docs, p.donation(f, e, row, channel, t))
+		d := p.donation(f, e, row, channel, t)
+		if f.mapping.timeless && before == 0 {
+			// The same record whenever it is seen for the first time, in whatever run: another one would be of
+			// another time, and count beside it.
+			d.Version, d.Earlier = record.FirstVersion, first.earlier
+		}
+		docs = append(docs, d)
 		if len(docs) >= emitMost {
 			if err := flush(); err != nil {
 				return err
@@ -483,11 +505,6 @@ func (p *poller) donation(f *feed, e *eventView, r *row, channel string, t time.
 		Source: p.src.Name, Donation: r.id, Money: r.money, Member: f.memberKey(r, channel), Country: r.country,
 		Length: utf8.RuneCountInString(r.text),
 		Raw:    cut(string(f.scrub.scrub(r.raw, f.base, e.Pseudonyms)), maxRawBytes),
-	}
-	if f.mapping.timeless {
-		// Its time is this run's: a version more, for another channel after a restart, would be counted in
-		// another minute as well.
-		d.Version = record.Hash(strconv.FormatInt(r.money.Cents, 10), r.money.Currency)
 	}
 	switch {
 	case r.donorID != "":
@@ -752,6 +769,7 @@ func (p *poller) fillPage(ctx context.Context, f *feed, events []*eventView, slo
 func (p *poller) filled(f *feed, fl *filling, slot time.Time) {
 	f.fill = nil
 	f.begun = true
+	f.looks()
 	if fl.pos.oldest {
 		clear(f.tentative) // whatever was polled meanwhile came before the end that was read
 	}

@@ -16,6 +16,9 @@ const MaxCents = 1 << 50
 // alone stay within their bounds.
 const MaxBodyBytes = 3 << 20
 
+// FirstVersion is the Version of a Donation of a source that tells no times, as it is seen first.
+const FirstVersion = "first"
+
 // Donation is one donation, as a charity source tells it. Its fact is source, donation and version:
 // when the source changes what it says of a donation, that is another record of the same Donation.
 // Which of them counts, CompareVersions tells: one with a Channel rather than one without, of those the
@@ -34,9 +37,13 @@ type Donation struct {
 	// Donation is the source's id of it, as text whether it came as a number or a string.
 	Donation string `bson:"donation"`
 	// Version is a hash of what the statistics count of it: amount, currency, and channel (Member where
-	// there is none). Encode sets it where it is empty. Of a source that tells no time it is of amount and
-	// currency alone: another record would be of another time, and count beside the first.
+	// there is none). Encode sets it where it is empty. Of a source that tells no time it is FirstVersion as
+	// long as nothing is known to have changed: another record would be of another time, and count beside
+	// the first.
 	Version string `bson:"version"`
+	// Earlier says that the source tells no time, and had it when the collector first looked: it was given
+	// at some time before Time, and may be recorded already, with the time of a look before.
+	Earlier bool `bson:"earlier,omitempty"`
 	// Money is what was given: at least 0, at most MaxCents.
 	Money Money `bson:"money"`
 	// Donor is the pseudonym of who gave; empty where the source does not say.

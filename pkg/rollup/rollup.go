@@ -58,6 +58,7 @@ type Rollup struct {
 	metrics *metrics
 	elector *store.Elector
 	run     string
+	work    *stepping
 
 	mu     sync.Mutex
 	status control.RollupStatus
@@ -96,7 +97,9 @@ func New(cfg Config) (*Rollup, error) {
 	if cfg.Grace < 0 || cfg.LiveEvery < 0 {
 		return nil, errors.New("rollup: grace and live every must be above 0")
 	}
-	r := &Rollup{cfg: cfg, run: rand.Text(), failed: map[string]control.Condition{}}
+	r := &Rollup{run: rand.Text(), work: &stepping{Store: cfg.Store}, failed: map[string]control.Condition{}}
+	cfg.Store = r.work
+	r.cfg = cfg
 	var err error
 	if r.metrics, err = newMetrics(cfg.Registerer); err != nil {
 		return nil, fmt.Errorf("rollup: register metrics: %w", err)
@@ -136,6 +139,9 @@ func (r *Rollup) lead(ctx context.Context, epoch int64) error {
 		clear(r.failed)
 		r.metrics.leading.Set(0)
 	}()
+	r.mu.Lock()
+	r.status = control.RollupStatus{Leader: true, Epoch: epoch}
+	r.mu.Unlock()
 	r.metrics.leading.Set(1)
 	if r.cfg.Queue != nil {
 		wg.Go(func() { t.listen(ctx) })
@@ -323,7 +329,7 @@ func (t *term) listen(ctx context.Context) {
 					t.log.Debug("a message of the live feed can't be read", "message", m.ID, "err", err)
 					continue // the same batch is poison in the queue, where it is dealt with
 				}
-				t.live.add(records)
+				t.live.add(slices.DeleteFunc(records, maybeCounted))
 			}
 		}
 		select {
@@ -331,6 +337,16 @@ func (t *term) listen(ctx context.Context) {
 		case <-time.After(pauseAfter):
 		}
 	}
+}
+
+// maybeCounted reports whether a record of the feed may be in the store with another time: a donation of a
+// source that tells no times, which was there when its collector first looked. Closing counts it once.
+func maybeCounted(r record.Record) bool {
+	if r.Kind != record.KindDonation {
+		return false
+	}
+	earlier, _ := r.Doc.Lookup("earlier").BooleanOK()
+	return earlier
 }
 
 // tell updates what the member document says.
@@ -366,6 +382,7 @@ func (r *Rollup) member(time.Time) control.Member {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	status := r.status
+	status.Steps = r.work.steps.Load()
 	m.Rollup = &status
 	for _, slug := range slices.Sorted(maps.Keys(r.failed)) {
 		m.Conditions = append(m.Conditions, r.failed[slug])
