@@ -208,8 +208,22 @@ func (c *reportMakeCmd) tell(w io.Writer, res report.Result, read time.Duration)
 	}
 	fmt.Fprintf(w, "event       %s\npictures    %s: %d drawn, %d unchanged, %d failed\nfiles       %d in %s\nseconds     %.1f to read, %.1f to draw\n",
 		res.Event, some(res.Pictures, "picture", "pictures"), res.Made, res.Skipped, len(res.Failed), res.Files, res.Out, read.Seconds(), res.Seconds)
-	for _, f := range res.Failed {
-		fmt.Fprintf(w, "  - %s: %s\n", f.Picture, f.Error)
+	for i, f := range res.Failed {
+		same := func(o report.Failure) bool { return o.Error == f.Error }
+		if first := slices.IndexFunc(res.Failed, same); first < i {
+			continue // told with the first
+		}
+		more := -1
+		for _, o := range res.Failed {
+			if same(o) {
+				more++
+			}
+		}
+		picture := f.Picture
+		if more > 0 {
+			picture += fmt.Sprintf(" and %d more", more)
+		}
+		fmt.Fprintf(w, "  - %s: %s\n", picture, f.Error)
 	}
 	return nil
 }
@@ -289,7 +303,7 @@ type reportCheckCmd struct {
 }
 
 func (reportCheckCmd) Help() string {
-	return `Fills every template with the shortest and the longest content that can be, in all languages and themes, and tells with file, line and layer: placeholders that have no value, texts that are cut even at their smallest size (names at their usual length), fonts and characters that are missing, and that the note about partial data is nowhere. Exit code 1 when anything is an error; warnings alone are fine.
+	return `Fills every template with the shortest and the longest content that can be, in all languages and themes, and tells with file, line and layer: what is not drawn, placeholders that have no value, texts that are cut even at their smallest size (names at their usual length) or run into others, fonts and characters that are missing, and that the note about partial data is nowhere. Exit code 1 when anything is an error; warnings alone are fine.
 
 Examples:
   tungstene report check
@@ -311,11 +325,11 @@ func (c *reportCheckCmd) Run(ctx context.Context, env app.Env) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, canvas.Close()) }()
-	problems, err := report.Check(set, canvas)
+	problems, err := report.Check(ctx, set, canvas)
 	if err != nil {
 		return err
 	}
-	failed := false
+	errs := 0
 	type line struct {
 		File     string `json:"file"`
 		Line     int    `json:"line"`
@@ -328,10 +342,16 @@ func (c *reportCheckCmd) Run(ctx context.Context, env app.Env) (err error) {
 	}
 	lines := []line{}
 	for _, p := range problems {
-		failed = failed || p.Severity == template.Error
+		if p.Severity == template.Error {
+			errs++
+		}
 		lines = append(lines, line{p.File, p.Line, p.ID, string(p.Severity), p.Message, p.Sample, p.Language, p.Theme})
 		if !c.JSON {
-			fmt.Fprintf(env.Stdout, "%s: %s (%s, %s, %s)\n", p.Severity, p.Problem, p.Sample, p.Language, p.Theme)
+			where := ""
+			if p.Sample != "" {
+				where = fmt.Sprintf(" (%s, %s, %s)", p.Sample, p.Language, p.Theme)
+			}
+			fmt.Fprintf(env.Stdout, "%s: %s%s\n", p.Severity, p.Problem, where)
 		}
 	}
 	if c.JSON {
@@ -339,53 +359,47 @@ func (c *reportCheckCmd) Run(ctx context.Context, env app.Env) (err error) {
 			return err
 		}
 	} else {
-		fmt.Fprintf(env.Stdout, "%s checked: %s\n", some(len(set.Names()), "template", "templates"), some(len(problems), "warning", "warnings"))
+		fmt.Fprintf(env.Stdout, "%s checked: %s, %s\n", some(len(set.Names()), "template", "templates"),
+			some(errs, "error", "errors"), some(len(problems)-errs, "warning", "warnings"))
 	}
-	if failed {
+	if errs > 0 {
 		return app.ErrReported
 	}
 	return nil
 }
 
-// bar shows how far something is: a bar that changes in place on a terminal, a line now and then
-// elsewhere.
+// bar shows how far something is, on a terminal only.
 type bar struct {
-	mu       sync.Mutex
-	w        io.Writer
-	terminal bool
-	quiet    bool
-	shown    time.Time
-	width    int
+	mu    sync.Mutex
+	w     io.Writer // nil where nobody looks
+	shown time.Time
+	width int
 }
 
 func newBar(w io.Writer, quiet bool) *bar {
-	b := &bar{w: w, quiet: quiet}
-	if f, ok := w.(*os.File); ok {
-		if info, err := f.Stat(); err == nil {
-			b.terminal = info.Mode()&os.ModeCharDevice != 0
-		}
+	f, ok := w.(*os.File)
+	if !ok || quiet {
+		return &bar{}
 	}
-	return b
+	if info, err := f.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return &bar{}
+	}
+	return &bar{w: w}
 }
+
+// barEvery is how often the bar changes.
+const barEvery = 100 * time.Millisecond
 
 func (b *bar) at(what string, done, all, failed int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	every := 10 * time.Second
-	if b.terminal {
-		every = 100 * time.Millisecond
-	}
-	if b.quiet || time.Since(b.shown) < every && (done < all || !b.terminal) {
+	if b.w == nil || time.Since(b.shown) < barEvery && done < all {
 		return
 	}
 	b.shown = time.Now()
 	text := fmt.Sprintf("%d of %d %s", done, all, what)
 	if failed > 0 {
 		text += fmt.Sprintf(", %d failed", failed)
-	}
-	if !b.terminal {
-		fmt.Fprintln(b.w, text)
-		return
 	}
 	const cells = 30
 	full := 0
@@ -401,7 +415,7 @@ func (b *bar) at(what string, done, all, failed int) {
 func (b *bar) end() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.terminal && b.width > 0 {
+	if b.width > 0 {
 		fmt.Fprintln(b.w)
 	}
 	b.width, b.shown = 0, time.Time{}

@@ -2,6 +2,8 @@ package report
 
 import (
 	"cmp"
+	"context"
+	"errors"
 	"slices"
 	"strings"
 
@@ -35,40 +37,75 @@ func planned(p template.Problem, sample string) bool {
 	}, name)
 }
 
-// Check tries every template of a set on the samples, in both languages and all themes: placeholders that
-// nothing fills, texts that don't fit at their longest (names: at their usual length), characters and fonts that are missing. What is
-// wrong in several ways of looking is told once. An error means that a template can't be read at all.
-func Check(set *Set, m template.Measurer) ([]Problem, error) {
+// Check tries every template of a set on the samples, in both languages and all themes: what is not drawn,
+// placeholders that nothing fills, texts that don't fit at their longest (names: at their usual length) or
+// run into others, characters and fonts that are missing. What is wrong in several ways of looking is told
+// once. Errors are of templates that can't be read at all, and of the context.
+func Check(ctx context.Context, set *Set, canvas Canvas) ([]Problem, error) {
 	var out []Problem
+	var broken []error
 	seen := map[string]bool{}
+	add := func(p template.Problem, sample, language, theme string) {
+		key := p.File + "\x00" + p.ID + "\x00" + string(p.Severity) + "\x00" + p.Message
+		if !seen[key] && !planned(p, sample) {
+			seen[key] = true
+			out = append(out, Problem{Problem: p, Sample: sample, Language: language, Theme: theme})
+		}
+	}
 	for _, theme := range charts.Themes() {
 		for _, name := range set.Names() {
 			t, err := set.Template(name, theme)
 			if err != nil {
-				return nil, err
+				if !seen[err.Error()] {
+					seen[err.Error()] = true
+					broken = append(broken, err)
+				}
+				continue
+			}
+			drawn := true
+			for _, p := range t.CheckDrawing(canvas) {
+				drawn = drawn && p.Severity != template.Error
+				add(p, "", "", theme.Name)
 			}
 			for _, sample := range []string{SampleTypical, SampleLongest, SampleShortest} {
 				d := Sample(sample)
 				for _, language := range locale.Languages() {
-					look := set.Look(d, language, theme, m)
+					look := set.Look(d, language, theme, canvas)
 					values, expected := look.Event(d), []string{"note"}
 					if OfStreamer(name) {
 						values, expected = look.Streamer(d, d.Streamers[0]), []string{"note", "streamer.name"}
 					}
-					for _, p := range t.Check(m, values, expected) {
-						key := p.File + "\x00" + p.ID + "\x00" + string(p.Severity) + "\x00" + p.Message
-						if seen[key] || planned(p, sample) {
-							continue
-						}
-						seen[key] = true
-						out = append(out, Problem{Problem: p, Sample: sample, Language: language, Theme: theme.Name})
+					for _, p := range t.Check(canvas, values, expected) {
+						add(p, sample, language, theme.Name)
+					}
+					if !drawn { // once is enough, of what can be drawn at all
+						continue
+					}
+					drawn = false
+					if err := draws(ctx, t, canvas, values); ctx.Err() != nil {
+						return nil, ctx.Err()
+					} else if err != nil {
+						add(template.Problem{File: t.Name(), Severity: template.Error, Message: err.Error()}, sample, language, theme.Name)
 					}
 				}
 			}
 		}
 	}
+	if len(broken) > 0 {
+		return nil, errors.Join(broken...)
+	}
 	slices.SortStableFunc(out, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Severity, b.Severity))
 	})
 	return out, nil
+}
+
+// draws tries the drawing itself.
+func draws(ctx context.Context, t *template.Template, canvas Canvas, values template.Values) error {
+	svg, err := t.Fill(canvas, values)
+	if err != nil {
+		return err
+	}
+	_, err = canvas.PNG(ctx, svg, 0)
+	return err
 }

@@ -142,7 +142,7 @@ func TestShippedTemplatesAreRight(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	problems, err := report.Check(set, r)
+	problems, err := report.Check(t.Context(), set, r)
 	if err != nil {
 		t.Fatal(err)
 	}

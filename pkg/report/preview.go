@@ -290,7 +290,7 @@ func (p *Preview) page(w http.ResponseWriter, r *http.Request) {
 	if t, err := c.set.Template(c.Template, theme); err != nil {
 		view["Error"] = err.Error()
 	} else {
-		view["Problems"] = t.Check(p.Canvas, c.values(theme, p.Canvas), nil)
+		view["Problems"] = append(t.CheckDrawing(p.Canvas), t.Check(p.Canvas, c.values(theme, p.Canvas), nil)...)
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	if err := page.Execute(w, view); err != nil {

@@ -173,7 +173,7 @@ type exporter struct {
 func (x *exporter) clear() error {
 	dir := x.opts.Dir
 	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return fmt.Errorf("make the folder: %w", err)
+		return fmt.Errorf("make the folder: %w; name another with --out", err)
 	}
 	raw, err := os.ReadFile(filepath.Join(dir, manifestFile))
 	if errors.Is(err, fs.ErrNotExist) {

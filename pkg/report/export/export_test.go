@@ -260,6 +260,54 @@ func TestFormatsAgree(t *testing.T) {
 	checkComplete(t, s, got[export.CSV])
 }
 
+// What a Parquet file gathers in memory is bounded by bytes too: a day of answers is gigabytes.
+func TestParquetRowGroups(t *testing.T) {
+	t.Parallel()
+	const answers, each = 24, 1 << 20
+	s := sampled(t)
+	for i := range answers {
+		at := sample.Start().Add(time.Duration(i) * time.Minute)
+		r, err := record.Encode(&record.Answer{
+			Header: record.Header{Event: "sample", Time: at, Received: at}, Source: "big", Request: "/", Status: 200,
+			Bytes: each, Hash: strconv.Itoa(i), Body: strings.Repeat(strconv.Itoa(i%10), each),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Insert(t.Context(), []record.Record{r}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := filepath.Join(t.TempDir(), "out")
+	m, err := export.Write(t.Context(), export.Options{Store: s, Dir: dir, Format: export.Parquet, Tables: []string{"answer"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := open(t, filepath.Join(dir, filepath.FromSlash(m.Files[0].Name)))
+	info, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := parquet.OpenFile(f, info.Size())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, g := range file.Metadata().RowGroups {
+		if g.NumRows > 16 {
+			t.Errorf("a row group of %d rows in %d", g.NumRows, g.TotalByteSize)
+		}
+	}
+	big := 0
+	for _, row := range rows(t, dir, m, "answer") {
+		if row["source"] == "big" && len(row["body"]) == each {
+			big++
+		}
+	}
+	if big != answers {
+		t.Errorf("%d answers of %d", big, answers)
+	}
+}
+
 func checkSums(t *testing.T, dir string, m export.Manifest) {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join(dir, "SHA256SUMS"))

@@ -206,7 +206,11 @@ func generic(name string) bool {
 // families that were asked for.
 func (l *library) match(s Style) (faces []faceKey, asked int) {
 	add := func(family string) {
-		if f, ok := closest(l.families[strings.ToLower(family)], s.Weight, s.Italic); ok && !slices.ContainsFunc(faces, func(k faceKey) bool { return k.face == f.face }) {
+		of, weight, italic := l.families[strings.ToLower(family)], s.Weight, s.Italic
+		if of == nil {
+			of, weight, italic = l.postScript(family, s)
+		}
+		if f, ok := closest(of, weight, italic); ok && !slices.ContainsFunc(faces, func(k faceKey) bool { return k.face == f.face }) {
 			faces = append(faces, f)
 		}
 	}
@@ -229,6 +233,26 @@ func (l *library) match(s Style) (faces []faceKey, asked int) {
 	}
 	add(emojiFamily)
 	return faces, asked
+}
+
+// postScript finds the family of a PostScript name, such as BarlowCondensed-SemiBold: Illustrator writes
+// fonts so. What the name says of weight and slant goes before the style.
+func (l *library) postScript(name string, s Style) (faces []*typeface, weight int, italic bool) {
+	family, look, _ := strings.Cut(strings.ToLower(name), "-")
+	for key, f := range l.families {
+		if strings.ReplaceAll(key, " ", "") == family {
+			faces = f
+		}
+	}
+	look, slanted := strings.CutSuffix(look, "italic")
+	weight = map[string]int{
+		"thin": 100, "extralight": 200, "light": 300, "regular": 400, "medium": 500, "semibold": 600, "demibold": 600,
+		"bold": 700, "extrabold": 800, "black": 900, "heavy": 900,
+	}[look]
+	if weight == 0 {
+		weight = s.Weight
+	}
+	return faces, weight, slanted || s.Italic
 }
 
 // closest picks the face of a family by CSS's rules: the slant first, then the weight, looking

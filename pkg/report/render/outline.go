@@ -87,7 +87,7 @@ func (o *outliner) line() int {
 }
 
 func (o *outliner) errorf(format string, args ...any) error {
-	return fmt.Errorf("line %d: "+format, append([]any{o.line()}, args...)...)
+	return &LineError{Line: o.line(), Offset: o.dec.InputOffset(), Err: fmt.Errorf(format, args...)}
 }
 
 func (o *outliner) run() error {
@@ -306,7 +306,7 @@ type char struct {
 
 // text reads a <text> to its end and writes its outlines.
 func (o *outliner) text(el xml.StartElement, style textStyle) error {
-	line := o.line()
+	line, offset := o.line(), o.dec.InputOffset()
 	root, err := o.textElement(el, style, nil, 0)
 	if err != nil {
 		return err
@@ -364,7 +364,7 @@ func (o *outliner) text(el xml.StartElement, style textStyle) error {
 	}
 	chars = collapse(chars, elements)
 	if err := o.write(root, elements, chars); err != nil {
-		return fmt.Errorf("line %d: %w", line, err)
+		return &LineError{Line: line, Offset: offset, Err: err}
 	}
 	return nil
 }

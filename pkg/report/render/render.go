@@ -70,6 +70,18 @@ var (
 	ErrClosed = errors.New("the renderer is closed")
 )
 
+// LineError says in which line of an SVG stands what is not drawn.
+type LineError struct {
+	Line int // from 1
+	// Offset is where the start tag of the element ends, in bytes, after a byte order mark.
+	Offset int64
+	Err    error
+}
+
+func (e *LineError) Error() string { return fmt.Sprintf("line %d: %v", e.Line, e.Err) }
+
+func (e *LineError) Unwrap() error { return e.Err }
+
 // Renderer draws SVG. It is safe for concurrent use.
 type Renderer struct {
 	options Options

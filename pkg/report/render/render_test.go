@@ -185,6 +185,20 @@ func TestMissingAndFallback(t *testing.T) {
 
 // TestMeasureIsWhatIsDrawn looks at the outlines: ink from the first letter's to the last one's, and
 // nothing beyond the width but what letters overhang.
+func TestPostScriptNames(t *testing.T) {
+	r := renderer(t)
+	for name, want := range map[string]render.Style{
+		"BarlowCondensed-Bold": {Family: "Barlow Condensed", Size: 40, Weight: 700},
+		"'Inter-SemiBold'":     {Family: "Inter", Size: 40, Weight: 600},
+		"Inter-Light":          {Family: "Inter", Size: 40, Weight: 300},
+	} {
+		got := r.Measure("Hamburgefonts", render.Style{Family: name, Size: 40, Weight: 400})
+		if should := r.Measure("Hamburgefonts", want); got.Width != should.Width || len(got.Fallback) > 0 {
+			t.Errorf("%s is %.2f wide, %v fell back, want %.2f", name, got.Width, got.Fallback, should.Width)
+		}
+	}
+}
+
 func TestMeasureIsWhatIsDrawn(t *testing.T) {
 	r := renderer(t)
 	rapid.Check(t, func(t *rapid.T) {

@@ -26,6 +26,7 @@ func (t *Template) Check(m Measurer, v Values, expected []string) []Problem {
 		return []Problem{{File: t.name, Severity: Error, Message: "there is no placeholder: name layers {{like.this}}, and export with 'Include \"id\" attribute' on"}}
 	}
 	f.element(t.root)
+	f.checkOverlap()
 	t.checkUnseen(f)
 	t.checkFonts(f)
 	shown := map[string]bool{}

@@ -39,6 +39,9 @@ type filler struct {
 	// note is told what a designer should know; nil when filling for good.
 	note func(p *place, s Severity, format string, args ...any)
 	seen map[*place]bool
+	set  []setText // the texts of the picture
+	// shiftX and shiftY are how far the row under way is from the one that the template shows.
+	shiftX, shiftY float64
 }
 
 // maxErrors ends the listing of errors.
@@ -135,6 +138,7 @@ func (f *filler) element(n *node) {
 
 // inside copies an element, its children filled.
 func (f *filler) inside(n *node) {
+	f.still(n)
 	at := n.start
 	if n.live {
 		for _, c := range n.children {
@@ -166,10 +170,12 @@ func (f *filler) rows(n *node, p *place) {
 		case step && i == 0:
 			for k, row := range list {
 				d := float64(k)
+				f.shiftX, f.shiftY = d*p.options.across*n.toRoot.a, d*p.options.down*n.toRoot.d
 				f.out = fmt.Appendf(f.out, `<g transform="translate(%s %s)">`, format(d*p.options.across), format(d*p.options.down))
 				f.row(slot, row)
 				f.out = append(f.out, "</g>"...)
 			}
+			f.shiftX, f.shiftY = 0, 0
 		case !step && i < len(list):
 			f.row(slot, list[i])
 		}
@@ -197,7 +203,7 @@ func (f *filler) image(n *node, p *place) {
 		f.inside(n)
 		return
 	}
-	mime, data, err := prepareImage(data, p.Box, p.target.toRoot)
+	mime, data, err := prepareImage(data, p.Box, matrix{a: f.t.pixels, d: f.t.pixels}.times(p.target.toRoot))
 	if err != nil {
 		f.fail(p, fmt.Errorf("the picture %s: %w", p.Name, err))
 		f.inside(n)
@@ -382,8 +388,13 @@ func (f *filler) unknown(what, name string) string {
 			}
 		}
 	}
-	if best != "" {
+	switch _, isText := lookup(f.scopes, texts, name); {
+	case isText && what == "picture":
+		msg += ", it is a text: name a text layer so; if it was outlined on export, switch 'Outline text' off"
+	case best != "":
 		msg += ": did you mean " + strconv.Quote(best) + "?"
+	default:
+		msg += ": docs/reports.md lists the names"
 	}
 	return msg
 }

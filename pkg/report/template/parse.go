@@ -18,6 +18,9 @@ import (
 // maxNesting bounds how deep elements stand in each other.
 const maxNesting = 200
 
+// maxSource bounds a file.
+const maxSource = 64 << 20
+
 // node is an element of the file. Everything that is not filled is copied from the source as it is.
 type node struct {
 	el     xml.StartElement
@@ -25,6 +28,7 @@ type node struct {
 	// The element is source[start:end], what is in it source[open:shut].
 	start, open, shut, end int
 	line                   int
+	layer                  string // the name that the designer gave it
 	children               []*node
 	text                   []chunk
 	inherited              render.Inherited
@@ -68,9 +72,10 @@ type name struct {
 }
 
 var (
-	layerName = regexp.MustCompile(`(?s)^\s*\{\{(.*)\}\}\s*(?:_\d+)?\s*$`)
+	layerName = regexp.MustCompile(`(?s)^\s*\{\{(.*)\}\}\s*(?:_\d+_?)?\s*$`)
 	markName  = regexp.MustCompile(`(?s)\{\{(.*?)\}\}`)
 	plainName = regexp.MustCompile(`^[\p{L}\p{N}_][\p{L}\p{N}_.\-]*$`)
+	escaped   = regexp.MustCompile(`_x([0-9A-Fa-f]{2,5})_`)
 )
 
 // box is a layer that gives a text its box.
@@ -80,7 +85,7 @@ const box Kind = "box"
 func parseName(inner string) (name, error) {
 	parts := strings.Split(inner, "|")
 	var n name
-	head := strings.TrimSpace(parts[0])
+	head := strings.Trim(parts[0], "_ \t\r\n") // Illustrator writes spaces as underscores
 	if kind, rest, ok := strings.Cut(head, ":"); ok {
 		n.kind, head = Kind(strings.TrimSpace(kind)), strings.TrimSpace(rest)
 		if !slices.Contains([]Kind{Text, Image, Chart, If, Rows, box}, n.kind) {
@@ -103,7 +108,7 @@ func parseName(inner string) (name, error) {
 }
 
 func (o *options) set(opt string) error {
-	fields := strings.Fields(strings.ToLower(opt))
+	fields := strings.Fields(strings.ReplaceAll(strings.ToLower(opt), "_", " "))
 	if len(fields) == 0 {
 		return nil
 	}
@@ -180,12 +185,44 @@ func figmaName(id string) string {
 	return id
 }
 
+// nameOf is the name of an element's layer. Figma writes it as the id; Illustrator too, with characters
+// escaped (_x7B_ is {), or beside it as data-name; Inkscape as inkscape:label.
+func nameOf(el xml.StartElement) string {
+	id := attr(el, "id")
+	for _, name := range []string{figmaName(id), illustratorName(id), attr(el, "data-name"), label(el)} {
+		if strings.Contains(name, "{{") {
+			return name
+		}
+	}
+	return figmaName(id)
+}
+
+func illustratorName(id string) string {
+	return escaped.ReplaceAllStringFunc(id, func(s string) string {
+		r, err := strconv.ParseUint(s[2:len(s)-1], 16, 20)
+		if err != nil {
+			return s
+		}
+		return string(rune(r))
+	})
+}
+
+func label(el xml.StartElement) string {
+	for _, a := range el.Attr {
+		if a.Name.Space == "inkscape" && a.Name.Local == "label" {
+			return a.Value
+		}
+	}
+	return ""
+}
+
 // Template is a parsed file. It is immutable and safe for concurrent use.
 type Template struct {
 	name          string
 	source        []byte
 	root          *node
 	width, height float64
+	pixels        float64 // of a user unit, in a picture at the template's own size
 	nodes         []*node
 	places        []*place
 	boxes         map[string]*node // by the name of their text, with the rows before a slash
@@ -193,6 +230,9 @@ type Template struct {
 
 // Parse reads a template. name is the file's name for messages. An error names file, line and layer.
 func Parse(file string, svg []byte) (*Template, error) {
+	if len(svg) > maxSource {
+		return nil, fmt.Errorf("template %s: the file has %d MB, more than %d: embed smaller pictures", file, len(svg)>>20, maxSource>>20)
+	}
 	t := &Template{name: file, source: bytes.TrimPrefix(svg, []byte("\ufeff")), boxes: map[string]*node{}}
 	if err := t.readTree(); err != nil {
 		return nil, fmt.Errorf("template %s: %w", file, err)
@@ -203,7 +243,7 @@ func Parse(file string, svg []byte) (*Template, error) {
 	var errs []error
 	for _, n := range t.nodes {
 		if err := t.readPlace(n); err != nil {
-			errs = append(errs, fmt.Errorf("template %s:%d: %s: %w", file, n.line, attr(n.el, "id"), err))
+			errs = append(errs, fmt.Errorf("template %s:%d: %s: %w", file, n.line, n.layer, err))
 			if len(errs) == 10 {
 				break
 			}
@@ -238,18 +278,14 @@ func (t *Template) readTree() error {
 			break
 		}
 		if err != nil {
-			var syntax *xml.SyntaxError
-			if errors.As(err, &syntax) {
-				return fmt.Errorf("line %d: not well-formed: %s", syntax.Line, syntax.Msg)
-			}
-			return fmt.Errorf("line %d: not well-formed: %w", line, err)
+			return t.broken(line, err)
 		}
 		switch tok := tok.(type) {
 		case xml.StartElement:
 			if current == nil && t.root != nil {
 				return fmt.Errorf("line %d: a second root element <%s>", line, tok.Name.Local)
 			}
-			n := &node{el: tok.Copy(), parent: current, start: start, open: int(dec.InputOffset()), line: line}
+			n := &node{el: tok.Copy(), parent: current, start: start, open: int(dec.InputOffset()), line: line, layer: nameOf(tok)}
 			depth := 0
 			for p := current; p != nil; p = p.parent {
 				depth++
@@ -264,6 +300,10 @@ func (t *Template) readTree() error {
 			}
 			t.nodes = append(t.nodes, n)
 			current = n
+		case xml.Directive:
+			if bytes.Contains(tok, []byte("ENTITY")) {
+				return fmt.Errorf("line %d: entities of a DOCTYPE are not read: export without them (in Illustrator without 'Preserve Illustrator Editing Capabilities')", line)
+			}
 		case xml.EndElement:
 			if current == nil || current.el.Name != tok.Name {
 				return fmt.Errorf("line %d: </%s> closes no element", line, tok.Name.Local)
@@ -272,6 +312,9 @@ func (t *Template) readTree() error {
 			current = current.parent
 		case xml.CharData:
 			if current == nil {
+				if len(bytes.TrimSpace(tok)) > 0 && t.root == nil {
+					return errNoSVG
+				}
 				if len(bytes.TrimSpace(tok)) > 0 {
 					return fmt.Errorf("line %d: text outside of the picture", line)
 				}
@@ -283,8 +326,11 @@ func (t *Template) readTree() error {
 			}
 		}
 	}
-	if t.root == nil || t.root.el.Name.Local != "svg" {
-		return errors.New("there is no <svg> element")
+	if t.root == nil {
+		return errNoSVG
+	}
+	if t.root.el.Name.Local != "svg" {
+		return fmt.Errorf("%w: it begins with <%s>", errNoSVG, t.root.el.Name.Local)
 	}
 	if current != nil {
 		return fmt.Errorf("line %d: <%s> is not closed", current.line, current.el.Name.Local)
@@ -304,10 +350,31 @@ func (t *Template) readTree() error {
 	return nil
 }
 
+// errNoSVG is what else is said of a file that only is called .svg.
+var errNoSVG = errors.New("the file is no SVG: export it from the design program as SVG")
+
+// broken says why a file can't be read to its end.
+func (t *Template) broken(line int, err error) error {
+	var syntax *xml.SyntaxError
+	switch {
+	case t.root == nil && !bytes.HasPrefix(bytes.TrimSpace(t.source), []byte("<")):
+		return errNoSVG
+	case errors.As(err, &syntax):
+		return fmt.Errorf("line %d: not well-formed: %s", syntax.Line, syntax.Msg)
+	case strings.Contains(err.Error(), "CharsetReader"):
+		return fmt.Errorf("line %d: the file must be saved as UTF-8", line)
+	}
+	return fmt.Errorf("line %d: not well-formed: %w", line, err)
+}
+
 func (t *Template) readSize() error {
 	w, okW := number(attr(t.root.el, "width"))
 	h, okH := number(attr(t.root.el, "height"))
+	t.pixels = 1
 	if view := numbers(attr(t.root.el, "viewBox")); len(view) == 4 {
+		if px := physical(attr(t.root.el, "width")); px > 0 && view[2] > 0 {
+			t.pixels = px / view[2]
+		}
 		w, h, okW, okH = view[2], view[3], true, true
 	}
 	if !okW || !okH || !(w > 0) || !(h > 0) || w > 1e5 || h > 1e5 {
@@ -317,9 +384,21 @@ func (t *Template) readSize() error {
 	return nil
 }
 
+// physical is a length in pixels, 0 for one that is none. Inkscape gives its pages millimetres.
+func physical(s string) float64 {
+	for unit, px := range map[string]float64{"mm": 96 / 25.4, "cm": 96 / 2.54, "in": 96, "pt": 96.0 / 72, "pc": 16} {
+		if n, ok := strings.CutSuffix(strings.TrimSpace(s), unit); ok {
+			v, _ := number(n)
+			return v * px
+		}
+	}
+	v, _ := number(s)
+	return v
+}
+
 // readPlace finds the placeholder of a layer's name, and those among the words of a text.
 func (t *Template) readPlace(n *node) error {
-	id := figmaName(attr(n.el, "id"))
+	id := n.layer
 	local := n.el.Name.Local
 	if local == "text" && n.pattern == nil {
 		p, err := t.readPattern(n)
@@ -357,7 +436,7 @@ func (t *Template) readPlace(n *node) error {
 		kind = kindOf(n)
 	}
 	p := &place{options: nm.options, negated: nm.negated, target: n}
-	p.Kind, p.Name, p.ID, p.Line = kind, nm.name, attr(n.el, "id"), n.line
+	p.Kind, p.Name, p.ID, p.Line = kind, nm.name, n.layer, n.line
 	switch kind {
 	case Text:
 		target := n
@@ -390,7 +469,7 @@ func (t *Template) readPlace(n *node) error {
 			return errors.New("rows must be a group of groups")
 		}
 		named := func(c *node) bool {
-			m := layerName.FindStringSubmatch(attr(c.el, "id"))
+			m := layerName.FindStringSubmatch(c.layer)
 			return len(m) > 1 && strings.TrimSpace(m[1]) == "row"
 		}
 		for _, only := range []func(*node) bool{named, func(*node) bool { return true }} {
@@ -426,7 +505,7 @@ func (t *Template) addText(n, target *node, name string, o options) error {
 		return nil // a group has said what its text is
 	}
 	p := &place{options: o, target: target}
-	p.Kind, p.Name, p.ID, p.Line = Text, name, attr(n.el, "id"), n.line
+	p.Kind, p.Name, p.ID, p.Line = Text, name, n.layer, n.line
 	if p.ID == "" {
 		p.ID = strings.TrimSpace(target.pattern.sample())
 	}
@@ -491,6 +570,9 @@ func attr(el xml.StartElement, name string) string {
 	}
 	return ""
 }
+
+// Name returns the file's name.
+func (t *Template) Name() string { return t.name }
 
 // Size returns the picture's width and height in user units.
 func (t *Template) Size() (width, height float64) { return t.width, t.height }

@@ -329,7 +329,12 @@ func TestChartErrors(t *testing.T) {
 
 func TestParseErrors(t *testing.T) {
 	for name, tt := range map[string]struct{ svg, says string }{
-		"not SVG":        {"<html></html>", "a.svg: there is no <svg>"},
+		"not SVG":        {"<html></html>", "a.svg: the file is no SVG: export it from the design program as SVG: it begins with <html>"},
+		"no XML":         {"\x89PNG\r\n", "a.svg: the file is no SVG"},
+		"words":          {"hello", "a.svg: the file is no SVG"},
+		"empty":          {"", "a.svg: the file is no SVG"},
+		"entities":       {"<?xml version='1.0'?>\n<!DOCTYPE svg [<!ENTITY ns 'http://www.w3.org/2000/svg'>]>\n<svg xmlns='&ns;'/>", "line 2: entities of a DOCTYPE are not read"},
+		"not UTF-8":      {"<?xml version='1.0' encoding='ISO-8859-1'?>" + open + "</svg>", "must be saved as UTF-8"},
 		"cut off":        {open, "a.svg: line 1: "},
 		"crossed":        {open + "\n<g><a></g></a></svg>", "line 2"},
 		"no size":        {`<svg xmlns="http://www.w3.org/2000/svg"/>`, "a.svg:1: the <svg> needs a width"},
@@ -375,7 +380,7 @@ func TestCheck(t *testing.T) {
 		"fine":            {`<text id="{{streamer.name}}"/><rect id="{{avatar}}" width="1" height="1"/>`, ``},
 		"no placeholders": {`<text id="a"/>`, `error a.svg: there is no placeholder`},
 		"a wrong name":    {"\n" + `<text id="{{streamr.name}}"/>`, `error a.svg:2: {{streamr.name}}: there is no text called "streamr.name": did you mean "streamer.name"?`},
-		"far from any":    {`<rect id="{{sponsor}}" width="1" height="1"/>`, `error a.svg:1: {{sponsor}}: there is no picture called "sponsor"` + "\n"},
+		"far from any":    {`<rect id="{{sponsor}}" width="1" height="1"/>`, `error a.svg:1: {{sponsor}}: there is no picture called "sponsor": docs/reports.md lists the names`},
 		"in a section":    {`<g id="{{if:no}}"><text id="{{longer}}"/></g>`, `there is no text called "longer": did you mean "long"?`},
 		"condition":       {`<g id="{{if:nope}}"/>`, `there is no condition called "nope": did you mean "no"?`},
 		"too long":        {`<text id="{{long | width 20}}" font-size="10"/>`, `warning a.svg:1: {{long | width 20}}: "a very long text" is cut: at the smallest size of 6 it does not fit a line of 20`},
@@ -383,6 +388,10 @@ func TestCheck(t *testing.T) {
 		"no font":         {`<text id="{{long}}" font-family="Gotham" font-size="2"/>`, `warning a.svg:1: {{long}}: the font Gotham is not there and Inter is drawn`},
 		"rows":            {`<g id="{{rows:top}}"><g id="{{row}}"><text id="{{rang}}"/></g></g>`, `there is no text called "rang": did you mean "rank"?`},
 		"too many rows":   {`<g id="{{rows:top}}"><g id="{{row}}"><text id="{{rank}}"/></g></g>`, `warning a.svg:1: {{rows:top}}: 2 rows, and room for 1`},
+		"into another":    {`<text id="{{long}}" x="5" y="50" font-size="10">abc</text><text x="60" y="50" font-size="10">€</text>`, `warning a.svg:1: {{long}}: "a very long text" runs into "€": give it the room that it has, as in {{long | width 55}}, or a {{box:long}}`},
+		"over its card":   {`<rect x="5" y="30" width="50" height="30" fill="#fff"/><text id="{{long}}" x="10" y="50" font-size="10">abc</text>`, `warning a.svg:1: {{long}}: "a very long text" runs 35 over the edge of the shape that it stands on: give it the room that it has, as in {{long | width 45}}`},
+		"in its card":     {`<rect x="5" y="30" width="90" height="30" fill="#fff"/><text id="{{long}}" x="10" y="50" font-size="10">abc</text>`, ``},
+		"as the designer": {`<text id="{{streamer.name}}" x="5" y="50" font-size="10">abcdefg</text><text x="20" y="50" font-size="10">over</text>`, ``},
 		"a box for none":  {`<rect id="{{box:b}}" width="9" height="9"/><text id="{{long}}" font-size="2"/>`, `there is no text called "b" for this box`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -402,6 +411,81 @@ func TestFigmaNames(t *testing.T) {
 	if !strings.Contains(got, ">ok<") {
 		t.Error(got)
 	}
+}
+
+// TestNamesOfOtherPrograms reads names as Inkscape and Illustrator write them, with options.
+func TestNamesOfOtherPrograms(t *testing.T) {
+	for name, attrs := range map[string]string{
+		"Inkscape":              `id="text1" inkscape:label="{{a | width 30}}"`,
+		"Illustrator":           `id="_x7B__x7B_a___x7C__width_30_x7D__x7D_"`,
+		"Illustrator, a second": `id="_x7B__x7B_a___x7C__width_30_x7D__x7D__2_"`,
+		"Illustrator, exported": `id="_a_width_30_" data-name="{{a | width 30}}"`,
+	} {
+		got := fill(t, `<text `+attrs+` font-size="10" y="1">x</text>`, template.Values{Text: map[string]string{"a": "abcdefgh"}})
+		if !strings.Contains(got, "font-size:7.5px") || !strings.Contains(got, ">abcdefgh<") {
+			t.Errorf("%s: %s", name, got)
+		}
+	}
+}
+
+// TestPicturesAreAsSharpAsThePage keeps the pixels of an avatar that a page in millimetres shows.
+func TestPicturesAreAsSharpAsThePage(t *testing.T) {
+	tpl, err := template.Parse("a.svg", []byte(`<svg xmlns="http://www.w3.org/2000/svg" width="210mm" height="210mm" viewBox="0 0 210 210"><circle id="{{p}}" r="5"/></svg>`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := tpl.Fill(square{}, template.Values{Images: map[string][]byte{"p": avatar()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(out), base64.StdEncoding.EncodeToString(avatar())) { // 38 pixels high: 60 are less than twice that
+		t.Error("the avatar is made smaller than it is shown")
+	}
+}
+
+// TestCheckDrawing says what is not drawn, and where that is.
+func TestCheckDrawing(t *testing.T) {
+	for name, tt := range map[string]struct{ svg, want string }{
+		"fine":               {`<defs><linearGradient id="g"/></defs><rect id="a" fill="url(#g)"/><a href="#top"/>`, ``},
+		"an address":         {"\n" + `<g id="logo"><image href="https://example.org/a.png"/></g>`, `error a.svg:2: logo: <image>: the picture https://example.org/a.png: the SVG refers to something outside of itself`},
+		"a file":             {`<image id="logo" href="logo.png"/>`, `error a.svg:1: logo: <image>: the picture logo.png: the SVG refers to something outside of itself`},
+		"a broken picture":   {`<image id="logo" href="data:image/png;base64,AAAA"/>`, `error a.svg:1: logo: <image>: the picture is broken`},
+		"WebP":               {`<image id="logo" href="data:image/webp;base64,AAAA"/>`, `a picture of type image/webp is not drawn: use PNG, JPEG or GIF`},
+		"vertical":           {`<text id="side" writing-mode="tb">a</text>`, `error a.svg:1: side: vertical text is not drawn`},
+		"on a path":          {`<path id="p"/><text id="arc"><textPath href="#p">a</textPath></text>`, `error a.svg:1: arc: <textPath> in a text is not drawn`},
+		"too much":           {`<g id="a"><rect/><rect/><rect/><rect/></g>` + doubled(20), `the picture is too large`},
+		"a background blur":  {`<g id="card"><foreignObject><div xmlns="http://www.w3.org/1999/xhtml" style="backdrop-filter:blur(10px)"/></foreignObject></g>`, `warning a.svg:1: card: a background blur is not drawn`},
+		"an angular fill":    {`<g id="disc"><foreignObject><div xmlns="http://www.w3.org/1999/xhtml" style="background:conic-gradient(red,blue)"/></foreignObject></g>`, `warning a.svg:1: disc: an angular or diamond gradient is not drawn`},
+		"a script":           {`<script>x()</script>`, `warning a.svg:1: a script does nothing`},
+		"a missing gradient": {`<rect id="a" style="fill:url(#gone)"/>`, `warning a.svg:1: a: it needs #gone, which is not in the file`},
+		"an empty picture":   {`<image id="logo"/>`, `warning a.svg:1: logo: the picture is empty`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tpl, err := template.Parse("a.svg", []byte(open+tt.svg+"</svg>"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var b strings.Builder
+			for _, p := range tpl.CheckDrawing(renderer(t)) {
+				fmt.Fprintf(&b, "%s %s\n", p.Severity, p)
+			}
+			if got := b.String(); !strings.Contains(got, tt.want) || tt.want == "" && got != "" {
+				t.Errorf("problems:\n%s, want\n%s", got, tt.want)
+			}
+		})
+	}
+}
+
+// doubled draws #a two to the n times.
+func doubled(n int) string {
+	var b strings.Builder
+	last := "a"
+	for i := range n {
+		next := fmt.Sprintf("a%d", i)
+		fmt.Fprintf(&b, `<g id="%s"><use href="#%s"/><use href="#%[2]s"/></g>`, next, last)
+		last = next
+	}
+	return b.String()
 }
 
 // TestFitting fills texts into boxes: no line is ever wider than the box, what is left of the text is

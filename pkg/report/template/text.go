@@ -232,6 +232,7 @@ func (f *filler) text(p *place) {
 	x, width := f.room(p)
 	fit := fit(f.m, value, p.Style, width, p.MinSize, p.Lines)
 	f.check(p, value, p.Style, width, fit.cut)
+	f.placed(p, x, fit)
 	if len(fit.lines) == 0 {
 		return
 	}
