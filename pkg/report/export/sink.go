@@ -129,16 +129,20 @@ func (s *jsonSink) write(row []value) error {
 
 func (s *jsonSink) finish() error { return s.w.Flush() }
 
-// The bounds of what a Parquet file holds in memory: rows on their way to it, and those of a row group.
+// The bounds of what a Parquet file holds in memory: rows on their way to it, and the rows and bytes of text
+// of a row group. A row may have megabytes (an answer), and the writer keeps a text several times.
 const (
 	parquetBatch    = 512
 	parquetRowGroup = 65_536
+	parquetText     = 8 << 20
 )
 
 type parquetSink struct {
 	w       *parquet.GenericWriter[any]
 	columns []column
 	rows    []parquet.Row
+	waiting int // bytes of text in rows
+	group   int // and in the row group
 }
 
 func newParquetSink(t *table, w io.Writer) *parquetSink {
@@ -192,19 +196,27 @@ func (s *parquetSink) write(row []value) error {
 			cell = parquet.BooleanValue(v.i == 1)
 		default:
 			cell = parquet.ByteArrayValue([]byte(v.text))
+			s.waiting += len(v.text)
 		}
 		out[i] = cell.Level(0, 1, i)
 	}
-	if s.rows = append(s.rows, out); len(s.rows) < parquetBatch {
+	if s.rows = append(s.rows, out); len(s.rows) < parquetBatch && s.group+s.waiting < parquetText {
 		return nil
 	}
 	return s.flush()
 }
 
+// flush writes the rows, and ends the row group where it has its bytes.
 func (s *parquetSink) flush() error {
-	_, err := s.w.WriteRows(s.rows)
-	s.rows = s.rows[:0]
-	return err
+	if _, err := s.w.WriteRows(s.rows); err != nil {
+		return err
+	}
+	s.rows, s.group, s.waiting = s.rows[:0], s.group+s.waiting, 0
+	if s.group < parquetText {
+		return nil
+	}
+	s.group = 0
+	return s.w.Flush()
 }
 
 func (s *parquetSink) finish() error {
