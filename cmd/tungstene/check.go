@@ -16,6 +16,9 @@ type doctorCmd struct {
 	JSON bool `help:"Print JSON."`
 }
 
+// Shown is what help shows of the configuration.
+func (*doctorCmd) Shown() []string { return []string{"data"} }
+
 func (doctorCmd) Help() string {
 	return `Each check says what is wrong and how to mend it. Exit code 1 when any has failed.
 
@@ -61,7 +64,13 @@ func (queueCmd) Help() string {
 	return "Examples:\n  tungstene queue declare --config tungstene.yaml\n  tungstene queue depth --config tungstene.yaml"
 }
 
-type queueDeclareCmd struct{ app.Configured }
+// queueConfigured is the configuration of a command that only opens the queue.
+type queueConfigured struct{ app.Configured }
+
+// Shown is what help shows of the configuration.
+func (*queueConfigured) Shown() []string { return []string{"queue"} }
+
+type queueDeclareCmd struct{ queueConfigured }
 
 func (queueDeclareCmd) Help() string {
 	return "Needs a user with the right to configure; the roles' users don't.\n\nExample:\n  tungstene queue declare --config tungstene.yaml"
@@ -84,7 +93,7 @@ func (c *queueDeclareCmd) Run(ctx context.Context, env app.Env) error {
 }
 
 type queueDepthCmd struct {
-	app.Configured
+	queueConfigured
 	JSON bool `help:"Print JSON."`
 }
 

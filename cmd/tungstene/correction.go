@@ -186,7 +186,7 @@ func (c *correctionListCmd) Run(ctx context.Context, env app.Env) error {
 		zone = e.TimeZone
 		return m.Corrections(ctx, c.Event)
 	}, func(w io.Writer, list control.Corrections) {
-		table(w, "TOTAL\tRAW\tCORRECTED\tAT\tCOVERAGE", func(add func(...any)) {
+		table(w, "TOTAL\t>RAW\t>CORRECTED\tAT\tCOVERAGE", func(add func(...any)) {
 			for _, t := range list.Totals {
 				add(cmp.Or(t.Login, t.Channel), money.Format(t.Raw, list.Currency, money.English), money.Format(t.Corrected, list.Currency, money.English),
 					showTime(t.At, zone), t.Coverage)

@@ -24,7 +24,7 @@ func (manifestCmd) Help() string {
 }
 
 type manifestCheckCmd struct {
-	app.Configured
+	app.Stored
 	Event     string `help:"Event." required:""`
 	PublicKey string `help:"Public key, in base64, that the manifest must be signed with. Default: the one that the manifest names, which proves less." name:"public-key"`
 	JSON      bool   `help:"Print the result as one JSON object." name:"json"`
@@ -103,7 +103,7 @@ func part(p *record.ManifestPart) string {
 }
 
 type reconcileCmd struct {
-	app.Configured
+	app.Stored
 	Event string    `help:"Event." required:""`
 	From  time.Time `help:"Start, as in 2026-09-04T18:00:00Z. Default: the event's."`
 	To    time.Time `help:"End (exclusive). Default: the event's."`

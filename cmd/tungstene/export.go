@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -16,10 +15,10 @@ import (
 )
 
 type exportCmd struct {
-	app.Configured
+	app.Stored
 	Event   string    `help:"Event. Default: the only one in the store."`
 	Out     string    `help:"Folder for the files; made where it isn't there." required:"" placeholder:"DIR"`
-	Format  string    `enum:"csv,jsonl,parquet" help:"Format of the tables: csv, jsonl or parquet." required:""`
+	Format  string    `enum:"csv,jsonl,parquet" help:"Format of the tables: csv, jsonl or parquet." required:"" placeholder:"csv|jsonl|parquet"`
 	Table   []string  `help:"Only this table; may be repeated. Default: all." placeholder:"TABLE"`
 	From    time.Time `help:"Start of what has a time, as in 2026-09-04T18:00:00Z. Default: everything."`
 	To      time.Time `help:"End (exclusive). Default: everything."`
@@ -76,7 +75,7 @@ func (c *exportCmd) Run(ctx context.Context, env app.Env) (err error) {
 		bytes[f.Table] += f.Bytes
 		files[f.Table]++
 	}
-	table(env.Stdout, "TABLE\tFILES\tROWS\tBYTES", func(add func(...any)) {
+	table(env.Stdout, "TABLE\t>FILES\t>ROWS\t>BYTES", func(add func(...any)) {
 		for _, name := range export.Tables() {
 			if files[name] > 0 {
 				add(name, files[name], rows[name], bytes[name])
@@ -94,10 +93,8 @@ func (c *exportCmd) Run(ctx context.Context, env app.Env) (err error) {
 // exportProgress tells a line every few seconds, or on a terminal the same one again and again.
 func exportProgress(w io.Writer, begun time.Time) func(int64, time.Time) {
 	every, end := 5*time.Second, "\n"
-	if f, ok := w.(*os.File); ok {
-		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
-			every, end = 200*time.Millisecond, "\r"
-		}
+	if isTerminal(w) {
+		every, end = 200*time.Millisecond, "\r"
 	}
 	told := begun
 	return func(rows int64, through time.Time) {

@@ -146,7 +146,7 @@ func (c *goalListCmd) Run(ctx context.Context, env app.Env) error {
 		}
 		return list, err
 	}, func(w io.Writer, list control.Goals) {
-		table(w, "ID\tCHANNEL\tCATEGORY\tAMOUNT\tSTATE\tMISSING\tETA\tGOAL", func(add func(...any)) {
+		table(w, "ID\tCHANNEL\tCATEGORY\t>AMOUNT\tSTATE\t>MISSING\tETA\tGOAL", func(add func(...any)) {
 			for i := range list.Goals {
 				g := &list.Goals[i]
 				missing := "-"

@@ -44,7 +44,7 @@ func (c *healthCmd) Run(ctx context.Context, env app.Env) error {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: config}}
 	res, err := client.Do(req)
 	if err != nil {
-		return fmt.Errorf("health: %w", app.ExplainTLS("--", err))
+		return fmt.Errorf("health: %w: is a process running there? Name it with --url", app.ExplainTLS("--", err))
 	}
 	defer func() { _ = res.Body.Close() }() // read as far as it was wanted
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxHealthAnswer))

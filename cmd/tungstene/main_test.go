@@ -19,26 +19,59 @@ func write(t *testing.T, name, text string) string {
 	return path
 }
 
-// Every command has --help with an example.
-func TestHelp(t *testing.T) {
-	for _, c := range []string{
-		"", "demo", "up", "sim", "verify", "event", "event create", "event list", "event show", "event set",
-		"event schedule", "event start", "event stop", "event apply", "event freeze", "event manifest", "event destroy-key",
-		"optout", "optout add", "optout remove", "optout list", "forget", "forget list", "channel", "channel import", "channel add", "channel list",
-		"channel remove", "channel resolve", "collectors", "collectors list", "collectors forget", "doctor", "queue", "queue declare",
-		"queue depth", "health", "deadletter", "deadletter list", "deadletter show", "deadletter replay", "deadletter drop",
-		"stats", "stats summary", "stats curve", "stats leaderboard", "stats records", "stats categories", "stats bursts",
-		"stats overlap", "stats compare", "rollup", "rollup rebuild", "drain", "backfill", "permissions", "permissions show", "permissions apply",
-		"correction", "correction add", "correction list", "correction withdraw", "correction suspects", "goal", "goal import", "goal list",
-		"goal show", "goal add", "goal edit", "goal accomplish", "goal delete", "goal history", "members", "members list", "members forget", "export", "sql",
+// Help begins with a command's own flags, and shows those of the configuration that matter to it.
+func TestHelpOfTheConfiguration(t *testing.T) {
+	for c, want := range map[string]struct {
+		has  []string
+		none string
+	}{
+		"stats leaderboard": {[]string{"--race", "Configuration (every other field", "--data", "$TUNGSTENE_DATA"}, "--twitch"},
+		"stats":             {[]string{"--raids", "Configuration", "stats overlap"}, "--twitch"},
+		"report":            {[]string{"--edition", "Configuration", "--listen", "report check"}, "--store"},
+		"goal list":         {[]string{"--next", "Configuration:", "--master-urls"}, "--master-keys-dir"},
+		"queue depth":       {[]string{"--json", "Configuration (every other field", "--queue-addresses"}, "--store"},
+		"up":                {[]string{"--collectors", "Configuration:", "--twitch-clients", "--rollup-grace"}, "every other"},
 	} {
-		code, out, errs := run(t, append(strings.Fields(c), "--help")...)
-		if code != app.ExitOK || errs != "" {
-			t.Errorf("%s --help: exit code %d, %s", c, code, errs)
+		_, out, _ := run(t, append(strings.Fields(c), "--help")...)
+		at := 0
+		for _, text := range want.has {
+			i := strings.Index(out[at:], text)
+			if i < 0 {
+				t.Errorf("%s --help: no %q, or not in this place:\n%s", c, text, out)
+				break
+			}
+			at += i
 		}
-		if !strings.Contains(out, "Example") || !strings.Contains(out, "tungstene ") {
-			t.Errorf("%s --help has no example:\n%s", c, out)
+		if strings.Contains(out, want.none) {
+			t.Errorf("%s --help: %q is in\n%s", c, want.none, out)
 		}
+	}
+}
+
+// Flags may stand anywhere, before the names of commands too. What follows one that takes a value is its value.
+func TestFlagsAnywhere(t *testing.T) {
+	data := t.TempDir()
+	for args, want := range map[string]string{
+		"stats --by money leaderboard":                `--by "money": use one of`,
+		"stats --race leaderboard --top=-1 --by bits": "--top -1: use 0 for all",
+		"stats --channel=x bursts --top 0":            "--top 0: use 1 or more",
+		"--config nowhere.yaml stats overlap":         "nowhere.yaml",
+		"-c nowhere.yaml stats overlap":               "nowhere.yaml",
+		"stats --channel leaderboard --top 3":         "unknown flag --top",
+		"stats --unknown leaderboard":                 "unknown flag --unknown",
+		"deadletter --all drop":                       "say --yes",
+		"report --templates nowhere check":            "--templates nowhere: it is no folder",
+		"forget --chatter list":                       "name one event",
+	} {
+		if !strings.Contains(args, "config") && !strings.Contains(args, "-c ") && !strings.Contains(args, "check") {
+			args = strings.Replace(args, " ", " --data "+data+" ", 1)
+		}
+		if code, _, errs := run(t, strings.Fields(args)...); code != app.ExitUsage || !strings.Contains(errs, want) {
+			t.Errorf("%s: exit code %d, want %q, got: %s", args, code, want, errs)
+		}
+	}
+	if code, out, errs := run(t, "report", "--templates", "x", "--help", "check"); code != app.ExitOK || !strings.Contains(out, "tungstene report check") {
+		t.Errorf("--help before a command: exit code %d, %s%s", code, out, errs)
 	}
 }
 

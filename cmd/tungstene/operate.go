@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/tungstene/tungstene/pkg/app"
@@ -28,6 +27,11 @@ type operator struct {
 	TLSCert string           `config:"listen_tls.cert_file" help:"Certificate of the master on this machine: it is spoken to over HTTPS then." hidden:"" name:"listen-tls-cert-file"`
 	Master  app.MasterConfig `embed:""               prefix:"master-"`
 	JSON    bool             `help:"Print JSON."`
+}
+
+// Shown is what help shows of the configuration.
+func (*operator) Shown() []string {
+	return []string{"data", "listen", "master.urls", "master.operator_token_file", "master.ca_file", "master.cert_file", "master.key_file"}
 }
 
 func (o *operator) client() (*control.Client, error) {
@@ -137,21 +141,6 @@ func some(n int, one, many string) string {
 	return strconv.Itoa(n) + " " + many
 }
 
-func table(w io.Writer, header string, rows func(add func(cells ...any))) {
-	t := tabwriter.NewWriter(w, 2, 8, 2, ' ', 0)
-	fmt.Fprintln(t, header)
-	rows(func(cells ...any) {
-		for i, c := range cells {
-			if i > 0 {
-				fmt.Fprint(t, "\t")
-			}
-			fmt.Fprint(t, c)
-		}
-		fmt.Fprintln(t)
-	})
-	_ = t.Flush() // the terminal's own affair
-}
-
 // showTime writes a moment in the event's time zone.
 func showTime(t time.Time, zone string) string {
 	if t.IsZero() {
@@ -259,7 +248,7 @@ func (eventListCmd) Help() string { return "Example:\n  tungstene event list --j
 func (c *eventListCmd) Run(ctx context.Context, env app.Env) error {
 	return with(&c.operator, env.Stdout, func(m *control.Client) ([]record.Event, error) { return m.Events(ctx) },
 		func(w io.Writer, events []record.Event) {
-			table(w, "EVENT\tSTATE\tSTART\tEND\tREPLICAS\tNAME", func(add func(...any)) {
+			table(w, "EVENT\tSTATE\tSTART\tEND\t>REPLICAS\tNAME", func(add func(...any)) {
 				for _, e := range events {
 					add(e.Slug, e.State, showTime(e.Start, e.TimeZone), showTime(e.End, e.TimeZone), e.Replicas, e.Name)
 				}
@@ -523,7 +512,7 @@ func (c *collectorsListCmd) Run(ctx context.Context, env app.Env) error {
 		return list, err
 	},
 		func(w io.Writer, list []control.Collector) {
-			table(w, "COLLECTOR\tNODE\tSTATE\tJOINED\tASSIGNED\tCAPACITY\tMESSAGES/S\tOUTBOX\tSEEN", func(add func(...any)) {
+			table(w, "COLLECTOR\tNODE\tSTATE\t>JOINED\t>ASSIGNED\t>CAPACITY\t>MESSAGES/S\t>OUTBOX\tSEEN", func(add func(...any)) {
 				for _, k := range list {
 					state := k.State
 					if k.Drained {
@@ -567,7 +556,7 @@ func listSources(w io.Writer, list []control.Collector) {
 		return time.Since(t).Round(time.Second).String() + " ago"
 	}
 	fmt.Fprintln(w)
-	table(w, "SOURCE\tKIND\tCOLLECTOR\tEVENTS\tDONATIONS\tANSWERED\tCOMPLETE UNTIL\tFAILED", func(add func(...any)) {
+	table(w, "SOURCE\tKIND\tCOLLECTOR\tEVENTS\t>DONATIONS\tANSWERED\tCOMPLETE UNTIL\tFAILED", func(add func(...any)) {
 		for _, k := range list {
 			for _, s := range k.Sources {
 				complete := "-"

@@ -38,6 +38,11 @@ type permissionsTarget struct {
 	JSON       bool   `help:"Print JSON."`
 }
 
+// Shown is what help shows of the configuration.
+func (*permissionsTarget) Shown() []string {
+	return []string{"queue.vhost", "queue.prefix", "store.uri", "store.database"}
+}
+
 func (t permissionsTarget) grants(cfg app.Config) (rabbit.Grant, mongo.Grant) {
 	return rabbit.Grant{VHost: cfg.Queue.VHost, Prefix: cfg.Queue.Prefix, UserPrefix: t.UserPrefix, MaxBytes: t.MaxBytes},
 		mongo.Grant{Database: cfg.Store.Database, UserPrefix: t.UserPrefix}

@@ -263,7 +263,7 @@ func (forgetListCmd) Help() string {
 func (c *forgetListCmd) Run(ctx context.Context, env app.Env) error {
 	return with(&c.operator, env.Stdout, func(m *control.Client) ([]record.Tombstone, error) { return m.Tombstones(ctx, c.Event) },
 		func(w io.Writer, list []record.Tombstone) {
-			table(w, "USER\tNAME\tASKED\tSTATE\tDELETED\tREDACTED\tLETTERS\tMINUTES\tREMAINS", func(add func(...any)) {
+			table(w, "USER\tNAME\tASKED\tSTATE\t>DELETED\t>REDACTED\t>LETTERS\t>MINUTES\tREMAINS", func(add func(...any)) {
 				for _, t := range list {
 					add(t.User, orDash(t.Name), showTime(t.Time, "UTC"), t.State, t.Records, t.Redacted, t.Letters, t.Minutes, orDash(t.Remains))
 				}
@@ -417,7 +417,7 @@ func showManifest(w io.Writer, f record.Manifest) {
 	fmt.Fprintf(w, "sum         %s\nsigned      %s\nsignature   %s\npublic key  %s\n", f.Sum, showTime(f.Signed, "UTC"), f.Signature, f.PublicKey)
 	if len(f.Parts) > 0 {
 		fmt.Fprintln(w)
-		table(w, "COLLECTION\tDAY\tDOCUMENTS\tSHA-256", func(add func(...any)) {
+		table(w, "COLLECTION\tDAY\t>DOCUMENTS\tSHA-256", func(add func(...any)) {
 			for _, p := range f.Parts {
 				add(p.Collection, orDash(p.Day), p.Documents, p.SHA256)
 			}

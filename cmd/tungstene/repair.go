@@ -90,7 +90,7 @@ func (c *deadletterListCmd) Run(ctx context.Context, env app.Env) error {
 	return with(&c.operator, env.Stdout, func(m *control.Client) (control.LetterPage, error) {
 		return m.Letters(ctx, control.LetterQuery{Event: c.Event, Code: c.Code, Limit: c.Limit, After: c.After})
 	}, func(w io.Writer, page control.LetterPage) {
-		table(w, "ID\tFIRST\tCOUNT\tCODE\tEVENT\tRECORDS\tREASON", func(add func(...any)) {
+		table(w, "ID\tFIRST\t>COUNT\tCODE\tEVENT\t>RECORDS\tREASON", func(add func(...any)) {
 			for _, l := range page.Letters {
 				code := l.Code
 				if l.State == record.LetterReplay {

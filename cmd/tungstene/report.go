@@ -45,7 +45,7 @@ Examples:
 }
 
 type reportMakeCmd struct {
-	app.Configured
+	app.Stored
 	Event       string   `help:"Event. Default: the only one."`
 	Out         string   `help:"Folder for the pictures. What is in it and has not changed is left as it is." placeholder:"DIR"`
 	Language    []string `help:"Languages: fr, en. Default: fr."`
@@ -62,6 +62,9 @@ type reportMakeCmd struct {
 	Preview     bool     `help:"Show the pictures in a browser, at the address of --listen, and again when a template or the data changes."`
 	JSON        bool     `help:"Print the result as one JSON object." name:"json"`
 }
+
+// Shown is what help shows of the configuration.
+func (*reportMakeCmd) Shown() []string { return []string{"data", "listen"} }
 
 func (reportMakeCmd) Help() string {
 	return `Reads an event once and draws its pictures in parallel: DIR/LANGUAGE-THEME/summary.png and so on, those of streamers DIR/LANGUAGE-THEME/streamers/LOGIN-ID.png. A run that is broken off goes on where it was when it is started again: manifest.json in the folder knows what each picture was made of, and what has not changed is not drawn again. One picture that can't be made doesn't keep the others from being made; exit code 1 then, with a list.

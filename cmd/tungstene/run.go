@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/tungstene/tungstene/pkg/app"
+	"github.com/tungstene/tungstene/pkg/charity/money"
 	"github.com/tungstene/tungstene/pkg/sim"
 	"github.com/tungstene/tungstene/pkg/verify"
 )
@@ -115,10 +116,10 @@ func (c *demoCmd) Run(ctx context.Context, env app.Env) error {
 		if res.Gifts != nil {
 			printDonations(env.Stdout, res.Donations)
 			fmt.Fprintf(env.Stdout, "event's total      %s stored, %s shown at the end\n",
-				cents(res.TotalCents), cents(res.ShownCents))
+				amountText(res.TotalCents, res.Currency), amountText(res.ShownCents, res.Currency))
 		}
 		if t := res.RecordedTotals; t != nil {
-			fmt.Fprintf(env.Stdout, "recorded totals    %d compared, %d differ; the last is %s\n", t.Compared, t.Differing, cents(t.LastCents))
+			fmt.Fprintf(env.Stdout, "recorded totals    %d compared, %d differ; the last is %s\n", t.Compared, t.Differing, amountText(t.LastCents, res.Currency))
 			printExamples(env.Stdout, t.Examples)
 		}
 		if res.MemoryBytes > 0 {
@@ -176,13 +177,15 @@ func printDonations(w io.Writer, d verify.Donations) {
 	fmt.Fprintf(w, "donations          %d of %s: %s\n"+
 		"  stored           %d; lost %d, wrong %d, unexpected %d\n"+
 		"  counted          %d of %s in closed minutes; %d documents differ, %d minutes still open\n",
-		d.Donations, cents(d.RaisedCents), verdict, d.Stored, d.Lost, d.Wrong, d.Unexpected,
-		d.Counted, cents(d.CountedCents), d.MinutesDiffering, d.MinutesOpen)
+		d.Donations, amountText(d.RaisedCents, d.Currency), verdict, d.Stored, d.Lost, d.Wrong, d.Unexpected,
+		d.Counted, amountText(d.CountedCents, d.Currency), d.MinutesDiffering, d.MinutesOpen)
 	printExamples(w, d.Examples)
 }
 
-// cents writes an amount without its currency.
-func cents(n int64) string { return fmt.Sprintf("%d.%02d", n/100, n%100) }
+// amountText writes an amount of money.
+func amountText(cents int64, currency string) string {
+	return money.Format(cents, currency, money.English)
+}
 
 func printExamples(w io.Writer, examples []string) {
 	for _, e := range examples {
@@ -269,7 +272,7 @@ func (c *simCmd) Run(ctx context.Context, env app.Env) (err error) {
 }
 
 type verifyCmd struct {
-	app.Configured
+	app.Stored
 	Ledger    string `help:"Ledger: a JSON line for each message sent." placeholder:"FILE" required:"" type:"existingfile"`
 	Donations string `help:"Ledger of donations: a JSON line for each donation made." placeholder:"FILE" type:"existingfile"`
 	Source    string `help:"Charity source to compare the ledger of donations with. Default: the only one with single donations." name:"donations-source"`

@@ -13,7 +13,7 @@ import (
 )
 
 type sampleCmd struct {
-	app.Configured
+	app.Stored
 	Event     string `default:"sample"  help:"Event that is made."`
 	Channels  int    `default:"350"     help:"Channels, 2 to 5000."`
 	Hours     int    `default:"55"      help:"Length of the event in hours, 1 to 96."`
@@ -78,10 +78,10 @@ func (c *sampleCmd) Run(ctx context.Context, env app.Env) (err error) {
 	if c.JSON {
 		return json.NewEncoder(env.Stdout).Encode(res)
 	}
-	fmt.Fprintf(env.Stdout, "event %s: %s, %s, %s, %s, %d donations of %d.%02d EUR in all, %s\n"+
+	fmt.Fprintf(env.Stdout, "event %s: %s, %s, %s, %s, %d donations of %s in all, %s\n"+
 		"%d records and %d minute documents in %.0f s\n",
 		res.Event, some(res.Channels, "channel", "channels"), some(res.Hours, "hour", "hours"), some(int(res.Messages), "message", "messages"),
-		some(int(res.Raids), "raid", "raids"), res.Gifts, res.Cents/100, res.Cents%100, some(res.Goals, "goal", "goals"),
+		some(int(res.Raids), "raid", "raids"), res.Gifts, amountText(res.Cents, "EUR"), some(res.Goals, "goal", "goals"),
 		res.Records, res.Minutes, res.Seconds)
 	return nil
 }

@@ -14,7 +14,7 @@ func TestSample(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
 	args := strings.Fields("sample --channels 3 --hours 1 --messages 120 --amount 5000 --data " + data)
 	code, out, errs := run(t, args...)
-	if code != 0 || !strings.Contains(out, "event sample: 3 channels, 1 hour, 120 messages") || !strings.Contains(out, "of 5000.00 EUR in all") {
+	if code != 0 || !strings.Contains(out, "event sample: 3 channels, 1 hour, 120 messages") || !strings.Contains(out, "of €5,000.00 in all") {
 		t.Fatalf("exit code %d, %s%s", code, out, errs)
 	}
 	code, _, errs = run(t, args...)

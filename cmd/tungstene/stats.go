@@ -44,7 +44,7 @@ Examples:
 
 // statsOf is what all views need.
 type statsOf struct {
-	app.Configured
+	app.Stored
 	Event string `help:"Event. Default: the only one."`
 	JSON  bool   `help:"Print JSON."                   name:"json"`
 }
@@ -80,7 +80,10 @@ func (c *statsIn) check() error {
 // of is whom and which part of the event is asked for.
 func (c *statsIn) of(ctx context.Context, r *statistics.Reader, channel string) (who statistics.Streamer, rg statistics.Range, err error) {
 	if who, err = r.Find(ctx, channel); err != nil {
-		return who, rg, err //nolint:wrapcheck // it says all
+		if errors.Is(err, statistics.ErrUnknown) {
+			err = fmt.Errorf("%w; 'tungstene stats leaderboard --by stream_minutes --top 0' names who streamed", err)
+		}
+		return who, rg, err
 	}
 	rg, err = c.in(r)
 	return who, rg, err
@@ -218,18 +221,14 @@ func (c *statsSummaryCmd) Run(ctx context.Context, env app.Env) error {
 		return err
 	}
 	return c.with(ctx, func(r *statistics.Reader, _ store.Store) error {
-		who, err := r.Find(ctx, c.Channel)
+		who, rg, err := c.of(ctx, r, c.Channel)
 		if err != nil {
-			return err //nolint:wrapcheck // it says all
+			return err
 		}
 		if c.Raids {
 			if _, err := r.Raids(ctx); err != nil {
 				return fmt.Errorf("read the raids: %w", err)
 			}
-		}
-		rg, err := c.in(r)
-		if err != nil {
-			return err
 		}
 		s, err := r.Summary(ctx, who.Channel, rg)
 		if err != nil {
@@ -244,7 +243,8 @@ func (c *statsSummaryCmd) Run(ctx context.Context, env app.Env) error {
 }
 
 func showSummary(w io.Writer, r *statistics.Reader, s *statistics.Summary) {
-	fmt.Fprintf(w, "%s, %s to %s\n", s.Name, when(r, s.From), when(r, s.To))
+	const full = "Mon 2 Jan 2006 15:04"
+	fmt.Fprintf(w, "%s, %s to %s (%s)\n", s.Name, s.From.In(r.Location()).Format(full), s.To.In(r.Location()).Format(full), r.Location())
 	if s.Through.IsZero() {
 		fmt.Fprintln(w, "Nothing is counted yet.")
 		return
@@ -296,7 +296,7 @@ func showSummary(w io.Writer, r *statistics.Reader, s *statistics.Summary) {
 		return
 	}
 	fmt.Fprintln(w)
-	table(w, "STREAM\tUNTIL\tLENGTH\tCATEGORY\tTITLE", func(add func(...any)) {
+	table(w, "STREAM\tUNTIL\t>LENGTH\tCATEGORY\tTITLE", func(add func(...any)) {
 		for _, one := range s.Sessions {
 			from, until := when(r, one.From), when(r, one.To)
 			if one.Started.Before(one.From) {
@@ -348,7 +348,7 @@ func (c *statsCurveCmd) Run(ctx context.Context, env app.Env) error {
 			fmt.Fprintf(env.Stdout, "nothing is counted yet of %s to %s\n", when(r, rg.From), when(r, rg.To))
 			return nil
 		}
-		table(env.Stdout, "TIME\tMESSAGES\tVIEWERS\tPEAK\tRAISED\tTOTAL", func(add func(...any)) {
+		table(env.Stdout, "TIME\t>MESSAGES\t>VIEWERS\t>PEAK\t>RAISED\t>TOTAL", func(add func(...any)) {
 			for _, p := range curve.Points {
 				span := when(r, p.Time)
 				switch {
@@ -370,7 +370,7 @@ type statsLeaderboardCmd struct {
 	statsIn
 	By   string `help:"Number that it is by: donations, peak_viewers, average_viewers, watch_minutes, stream_minutes, messages, chatters, emotes, subs, bits, raid_in_viewers or first_messages. Default: donations; messages where nothing was donated."`
 	Top  int    `default:"20" help:"Places that are shown; 0 for all."`
-	Race bool   `help:"Print the standings at the end of each hour."`
+	Race bool   `help:"Print the standings over time; with --json those at the end of each hour."`
 }
 
 func (statsLeaderboardCmd) Help() string {
@@ -429,15 +429,7 @@ func (c *statsLeaderboardCmd) Run(ctx context.Context, env app.Env) error {
 			fmt.Fprintln(env.Stdout, nobody(race.By))
 			return nil
 		}
-		table(env.Stdout, "STREAMER\tPLACE AFTER EACH HOUR", func(add func(...any)) {
-			for _, l := range race.Lanes {
-				places := make([]string, len(l.Places))
-				for j, p := range l.Places {
-					places[j] = placeText(p)
-				}
-				add(l.Name, strings.Join(places, " "))
-			}
-		})
+		showRace(env.Stdout, race)
 		return nil
 	})
 }
@@ -481,12 +473,31 @@ func nobody(by string) string {
 	return "no " + strings.ReplaceAll(by, "_", " ") + " are recorded; try --by messages"
 }
 
-// placeText writes a place, and a point for none.
-func placeText(place int) string {
-	if place == 0 {
-		return "."
+// raceColumns is how many standings of a race stand beside each other.
+const raceColumns = 11
+
+// showRace shows the last standing, and those before it at equal steps.
+func showRace(w io.Writer, race statistics.Race) {
+	step := (len(race.Times) + raceColumns - 1) / raceColumns
+	header, shown := []string{"STREAMER"}, []int{}
+	for i := (len(race.Times) - 1) % step; i < len(race.Times); i += step {
+		header = append(header, fmt.Sprintf(">%.0f H", math.Ceil(race.Times[i].Sub(race.From).Hours())))
+		shown = append(shown, i)
 	}
-	return strconv.Itoa(place)
+	fmt.Fprintf(w, "%s, places so many hours after the start\n\n", race.By)
+	table(w, strings.Join(header, "\t"), func(add func(...any)) {
+		for _, l := range race.Lanes {
+			cells := []any{l.Name}
+			for _, i := range shown {
+				place := "."
+				if l.Places[i] > 0 {
+					place = strconv.Itoa(l.Places[i])
+				}
+				cells = append(cells, place)
+			}
+			add(cells...)
+		}
+	})
 }
 
 func (c *statsLeaderboardCmd) show(w io.Writer, r *statistics.Reader, b statistics.Board) error {
@@ -501,9 +512,9 @@ func (c *statsLeaderboardCmd) show(w io.Writer, r *statistics.Reader, b statisti
 		return nil
 	}
 	fmt.Fprintf(w, "%s until %s\n\n", b.By, when(r, b.To))
-	header := "PLACE\tCHANGE\tSTREAMER\tVALUE"
+	header := ">PLACE\t>CHANGE\tSTREAMER\t>VALUE"
 	if b.Rows[0].Share > 0 {
-		header += "\tOF THE EVENT"
+		header += "\t>OF THE EVENT"
 	}
 	table(w, header, func(add func(...any)) {
 		for _, row := range b.Rows {
@@ -525,7 +536,11 @@ func (c *statsLeaderboardCmd) show(w io.Writer, r *statistics.Reader, b statisti
 			case row.Change != 0:
 				change = fmt.Sprintf("%+d", row.Change)
 			}
-			add(row.Place, change, row.Name, value, share)
+			cells := []any{row.Place, change, row.Name, value}
+			if b.Rows[0].Share > 0 {
+				cells = append(cells, share)
+			}
+			add(cells...)
 		}
 	})
 	return nil
@@ -550,7 +565,7 @@ func (c *statsRecordsCmd) Run(ctx context.Context, env app.Env) error {
 			fmt.Fprintln(env.Stdout, "no records: nothing is recorded yet")
 			return nil
 		}
-		table(env.Stdout, "RECORD\tVALUE\tWHO\tWHEN\tFROM", func(add func(...any)) {
+		table(env.Stdout, "RECORD\t>VALUE\tWHO\tWHEN\tFROM", func(add func(...any)) {
 			for _, f := range feats {
 				value := countText(f.Value) + " " + f.Unit
 				switch {
@@ -577,15 +592,15 @@ func (c *statsRecordsCmd) Run(ctx context.Context, env app.Env) error {
 	})
 }
 
-// featText is the name of a record in words: the amounts of its name with their currency.
+// featText is the name of a record in words: the amounts of its name with their currency, and whether it is the event's.
 func featText(f statistics.Feat) string {
 	amount, first := strings.CutPrefix(f.Name, statistics.FirstTo)
 	amount, event := strings.CutSuffix(amount, "_event")
 	units, err := strconv.ParseInt(amount, 10, 64)
+	text := "first to " + money.FormatWhole(units*100, f.Currency, money.English)
 	if !first || err != nil {
-		return strings.ReplaceAll(f.Name, "_", " ")
+		text = strings.ReplaceAll(strings.TrimSuffix(f.Name, "_event"), "_", " ")
 	}
-	text := "first to " + grouped(units) + " " + f.Currency
 	if event {
 		text += ", event"
 	}
@@ -621,7 +636,7 @@ func (c *statsCategoriesCmd) Run(ctx context.Context, env app.Env) error {
 			fmt.Fprintln(env.Stdout, "no streams are recorded")
 			return nil
 		}
-		table(env.Stdout, "CATEGORY\tCHANNELS\tSTREAMED\tWATCHED, HOURS\tMESSAGES\tPEAK", func(add func(...any)) {
+		table(env.Stdout, "CATEGORY\t>CHANNELS\t>STREAMED\t>WATCHED, HOURS\t>MESSAGES\t>PEAK", func(add func(...any)) {
 			for _, one := range categories {
 				name := one.Name
 				if name == "" {
@@ -673,7 +688,7 @@ func (c *statsBurstsCmd) Run(ctx context.Context, env app.Env) error {
 			fmt.Fprintln(env.Stdout, "no bursts: neither chat nor donations stood out of their own level")
 			return nil
 		}
-		table(env.Stdout, "WHEN\tMINUTES\tOF\tPEAK A MINUTE\tBEFORE\tWHAT HAPPENED", func(add func(...any)) {
+		table(env.Stdout, "WHEN\t>MINUTES\tOF\t>PEAK A MINUTE\t>BEFORE\tWHAT HAPPENED", func(add func(...any)) {
 			for _, b := range bursts {
 				peak, level := grouped(b.Peak), grouped(int64(b.Level))
 				if b.Of == statistics.OfDonations {
@@ -797,7 +812,7 @@ func (c *statsOverlapCmd) one(w io.Writer, r *statistics.Reader, a *statistics.A
 		return nil
 	}
 	fmt.Fprintln(w)
-	table(w, "WITH\tSHARED\tOF THIS CHANNEL\tOF THE OTHER", func(add func(...any)) {
+	table(w, "WITH\t>SHARED\t>OF THIS CHANNEL\t>OF THE OTHER", func(add func(...any)) {
 		for _, o := range own.Overlaps {
 			other, here, there := o.B, o.OfA, o.OfB
 			if o.B == who.Channel {
@@ -811,7 +826,7 @@ func (c *statsOverlapCmd) one(w io.Writer, r *statistics.Reader, a *statistics.A
 
 // showSpread shows how many chatters wrote how much.
 func showSpread(w io.Writer, spread []statistics.Bucket) {
-	table(w, "WROTE\tCHATTERS\tMESSAGES", func(add func(...any)) {
+	table(w, "WROTE\t>CHATTERS\t>MESSAGES", func(add func(...any)) {
 		for _, b := range spread {
 			span := grouped(b.Min) + " to " + grouped(b.Max)
 			switch b.Max {
@@ -833,14 +848,14 @@ func showAudience(w io.Writer, r *statistics.Reader, a *statistics.Audience) {
 	fmt.Fprintf(w, "%s chatters, %s messages, %s to %s\n\n", countText(a.Chatters), countText(a.Messages), when(r, a.From), when(r, a.To))
 	showSpread(w, a.Spread)
 	fmt.Fprintln(w)
-	table(w, "DAY\tCHATTERS\tNEW\tRETURNING", func(add func(...any)) {
+	table(w, "DAY\t>CHATTERS\t>NEW\t>RETURNING", func(add func(...any)) {
 		for _, d := range a.Days {
 			add(d.Time.In(r.Location()).Format("Mon 2 Jan"), countText(d.Chatters),
 				marked(about, grouped(d.Newcomers.N), d.Newcomers.Coverage, 0), countText(d.Returning)) // who wrote in a gap is new
 		}
 	})
 	fmt.Fprintln(w)
-	table(w, "CHANNELS\t\tSHARED\tOF THE FIRST\tOF THE SECOND", func(add func(...any)) {
+	table(w, "CHANNELS\t\t>SHARED\t>OF THE FIRST\t>OF THE SECOND", func(add func(...any)) {
 		for _, o := range a.Overlaps {
 			add(names[o.A], names[o.B], grouped(o.Shared), fmt.Sprintf("%.1f %%", o.OfA*100), fmt.Sprintf("%.1f %%", o.OfB*100))
 		}
@@ -882,17 +897,24 @@ func (c *statsCompareCmd) Run(ctx context.Context, env app.Env) error {
 		}
 		fmt.Fprintf(env.Stdout, "%s beside %s\n\n", res.Here.Name, res.There.Name)
 		amount := func(m statistics.Measure, currency string) string {
-			return centsText(statistics.Count{N: int64(m.N), Coverage: m.Coverage}, currency)
+			return marked(least, money.FormatWhole(int64(m.N), currency, money.English), m.Coverage, 0)
+		}
+		after := lengthText
+		if c.Step%time.Hour == 0 {
+			after = func(d time.Duration) string { return fmt.Sprintf("%d h", d/time.Hour) }
 		}
 		times := func(m statistics.Measure) string {
 			if !m.Known() {
 				return "-"
 			}
-			return fmt.Sprintf("x %.2f", m.N)
+			if m.N >= 10 {
+				return fmt.Sprintf("×%.0f", m.N)
+			}
+			return fmt.Sprintf("×%.2f", m.N)
 		}
-		table(env.Stdout, "AFTER\tVIEWERS\tTHERE\t\tMESSAGES\tTHERE\t\tTOTAL\tTHERE\t", func(add func(...any)) {
+		table(env.Stdout, ">AFTER\t>VIEWERS\t>THERE\t>\t>MESSAGES\t>THERE\t>\t>TOTAL\t>THERE\t>", func(add func(...any)) {
 			for _, p := range res.Points {
-				add(lengthText(p.After), meanText(p.Viewers.Here, 0), meanText(p.Viewers.There, 0), times(p.Viewers.Ratio),
+				add(after(p.After), meanText(p.Viewers.Here, 0), meanText(p.Viewers.There, 0), times(p.Viewers.Ratio),
 					sumText(p.Messages.Here), sumText(p.Messages.There), times(p.Messages.Ratio),
 					amount(p.Total.Here, res.Here.Currency), amount(p.Total.There, res.There.Currency), times(p.Total.Ratio))
 			}

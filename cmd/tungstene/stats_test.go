@@ -23,8 +23,9 @@ func TestMarks(t *testing.T) {
 		"≥ 1,000":                     sumText(statistics.Measure{N: 999.6, Coverage: record.Partial}),
 		"~ €5.00":                     raisedText(statistics.Count{N: 500, Coverage: record.Partial}, "EUR"),
 		"≥ €5.00":                     centsText(statistics.Count{N: 500, Coverage: record.Partial}, "EUR"),
-		"first to 100,000 EUR, event": featText(statistics.Feat{Name: "first_to_100000_event", Currency: "EUR"}),
-		"first to 10,000 EUR":         featText(statistics.Feat{Name: "first_to_10000", Currency: "EUR"}),
+		"highest peak, event":         featText(statistics.Feat{Name: "highest_peak_event"}),
+		"first to €100,000, event":    featText(statistics.Feat{Name: "first_to_100000_event", Currency: "EUR"}),
+		"first to €10,000":            featText(statistics.Feat{Name: "first_to_10000", Currency: "EUR"}),
 		"most raised in an hour":      featText(statistics.Feat{Name: statistics.MostRaised}),
 	} {
 		if text != want {

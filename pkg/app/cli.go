@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/signal"
 	"reflect"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -79,6 +81,15 @@ func (c ConfigFile) Locate(err error) error {
 	return &usageError{err}
 }
 
+// Shown is what help shows of the configuration: --config and all fields, since roles need them.
+func (*Configured) Shown() []string { return []string{""} }
+
+// Stored is the whole configuration of a command that only opens the store.
+type Stored struct{ Configured }
+
+// Shown is what help shows of the configuration.
+func (*Stored) Shown() []string { return []string{"data"} }
+
 // usageError is an error of the flags or the configuration, not of the work.
 type usageError struct{ err error }
 
@@ -122,6 +133,12 @@ func (p Program) Main(args []string) (code int) {
 		kong.TypeMapper(reflect.TypeFor[time.Time](), kong.MapperFunc(moment)),
 		kong.TypeMapper(reflect.TypeFor[*time.Time](), kong.MapperFunc(moment)),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
+		kong.Help(func(o kong.HelpOptions, ctx *kong.Context) error {
+			if n := ctx.Selected(); n != nil && n.DefaultCmd != nil { // its flags go without its name
+				n.Flags = append(n.Flags, n.DefaultCmd.Flags...)
+			}
+			return kong.DefaultHelpPrinter(o, ctx)
+		}),
 		kong.Vars{"version": p.Version},
 		kong.Writers(p.Stdout, p.Stderr),
 		kong.BindTo(ctx, (*context.Context)(nil)),
@@ -132,7 +149,7 @@ func (p Program) Main(args []string) (code int) {
 		fmt.Fprintf(p.Stderr, "%s: %v\n", p.Name, err)
 		return ExitUsage
 	}
-	parsed, err := parser.Parse(args)
+	parsed, err := parser.Parse(wordsFirst(parser.Model.Node, args))
 	if exited { // --help, --version
 		return code
 	}
@@ -181,16 +198,80 @@ func moment(ctx *kong.DecodeContext, target reflect.Value) error {
 	return nil
 }
 
+// wordsFirst puts the names of commands before the flags that stand between them: a flag may be anywhere.
+func wordsFirst(node *kong.Node, args []string) []string {
+	rest := slices.Clone(args)
+	for words := 0; ; words++ {
+		at := words
+		for at < len(rest) && strings.HasPrefix(rest[at], "-") && len(rest[at]) > 1 {
+			if rest[at] == "--" {
+				return rest
+			}
+			if takesValue(node, rest[at]) {
+				at++
+			}
+			at++
+		}
+		if at >= len(rest) {
+			return rest
+		}
+		i := slices.IndexFunc(node.Children, func(n *kong.Node) bool { return n.Name == rest[at] })
+		if i < 0 {
+			return rest
+		}
+		node = node.Children[i]
+		rest = slices.Insert(slices.Delete(rest, at, at+1), words, node.Name)
+	}
+}
+
+// takesValue reports whether what follows an argument is its value: it is a flag, of the command or one
+// below it, that is not true or false alone and does not bring its value itself.
+func takesValue(node *kong.Node, arg string) bool {
+	for _, f := range node.Flags {
+		if (arg == "--"+f.Name || arg == "-"+string(f.Short)) && !f.IsBool() && !f.IsCounter() {
+			return true
+		}
+	}
+	return slices.ContainsFunc(node.Children, func(n *kong.Node) bool { return takesValue(n, arg) })
+}
+
 // environment gives every flag that is a field of Config its environment variable. Other flags have
-// none: a variable that is set for a role must not change what a command is asked for.
+// none: a variable that is set for a role must not change what a command is asked for. In the help
+// the configuration stands behind a command's own flags, and no more of it than the command says.
 func environment(k *kong.Kong) error {
 	fields := Fields()
-	return kong.Visit(k.Model, func(n kong.Visitable, next kong.Next) error {
-		if flag, ok := n.(*kong.Flag); ok && len(flag.Envs) == 0 {
-			if f, ok := fieldOf(fields, flag); ok {
+	return kong.Visit(k.Model, func(v kong.Visitable, next kong.Next) error {
+		n, ok := v.(*kong.Node)
+		if a, root := v.(*kong.Application); root {
+			n, ok = a.Node, true
+		}
+		if !ok {
+			return next(nil)
+		}
+		shown, configuration := []string{""}, &kong.Group{Key: "configuration", Title: "Configuration:"}
+		if c, ok := n.Target.Addr().Interface().(interface{ Shown() []string }); ok {
+			shown = c.Shown()
+		}
+		hidden, all := 0, 0
+		for _, flag := range n.Flags {
+			f, ok := fieldOf(fields, flag)
+			if ok && len(flag.Envs) == 0 {
 				flag.Envs = []string{f.Env}
 				flag.Tag.Envs = flag.Envs
 			}
+			if ok || flag.Target.Type() == reflect.TypeFor[ConfigFile]() {
+				flag.Group = configuration
+			}
+			if ok {
+				all++
+			}
+			if ok && !slices.ContainsFunc(shown, func(s string) bool { return s == "" || s == f.Path || strings.HasPrefix(f.Path, s+".") }) {
+				flag.Hidden = true
+				hidden++
+			}
+		}
+		if hidden > 0 && all == len(fields) {
+			configuration.Title = "Configuration (every other field of docs/configuration.md is a flag too):"
 		}
 		return next(nil)
 	})

@@ -16,6 +16,7 @@ import (
 	"github.com/alecthomas/kong"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tungstene/tungstene/pkg/charity/money"
 	"github.com/tungstene/tungstene/pkg/charity/totals"
 	"github.com/tungstene/tungstene/pkg/control"
 	"github.com/tungstene/tungstene/pkg/queue"
@@ -572,7 +573,7 @@ func (d *demo) report(ctx context.Context, note string) {
 	raised := ""
 	if d.gifts != nil {
 		r := d.sim.Raised()
-		raised = fmt.Sprintf("  raised %s %s, %s donations stored", thousands(r.Shown/100), r.Currency, thousands(d.donated.Load()))
+		raised = fmt.Sprintf("  raised %s, %s donations stored", money.FormatWhole(r.Shown, r.Currency, money.English), thousands(d.donated.Load()))
 	}
 	d.out.line("%s  sent %s  stored %s  %.0f messages/s  %s viewers%s  outbox %d  queue %d%s",
 		clockTime(at), thousands(d.sim.Sent()), thousands(d.stored.Load()), rate, thousands(int64(viewers)), raised, outbox, depth, note)

@@ -233,7 +233,12 @@ func (p *Process) clientToken(field, file, variable, fallback string) (func() (s
 
 // OperatorToken is the token that the command line presents to the masters.
 func OperatorToken(cfg Config) (func() (string, error), error) {
-	return ClientToken(cfg.Data, "master.operator_token_file", cfg.Master.OperatorTokenFile, envOperatorToken, operatorTokenName)
+	read, err := ClientToken(cfg.Data, "master.operator_token_file", cfg.Master.OperatorTokenFile, envOperatorToken, operatorTokenName)
+	var field *FieldError
+	if cfg.Master.OperatorTokenFile == "" && errors.Is(err, fs.ErrNotExist) && errors.As(err, &field) {
+		field.Err = fmt.Errorf("%w, or the data folder of the 'up' on this machine with --data", field.Err)
+	}
+	return read, err
 }
 
 // OperatorTokenOrigin says where OperatorToken takes it from.

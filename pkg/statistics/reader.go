@@ -80,6 +80,11 @@ func Open(ctx context.Context, s store.Store, slug string) (*Reader, error) {
 	}
 	raw, err := s.Get(ctx, store.Events, slug)
 	if errors.Is(err, store.ErrNotFound) {
+		if name, err := only(ctx, s); err == nil {
+			return nil, fmt.Errorf("%w event %s: the only one in the store is %s", ErrUnknown, slug, name)
+		} else if errors.Is(err, ErrUnknown) {
+			return nil, fmt.Errorf("%s is no event: %w", slug, err)
+		}
 		return nil, fmt.Errorf("%w event %s", ErrUnknown, slug)
 	}
 	if err != nil {

@@ -28,6 +28,8 @@ type Donations struct {
 	// Stored counts those of them that the store has; Lost is what lacks.
 	Stored int64 `json:"donations_stored"`
 	Lost   int64 `json:"donations_lost"`
+	// Currency is that of the ledger; all cents are its.
+	Currency string `json:"donations_currency"`
 	// Wrong counts donations whose stored version that counts has another amount, channel or time than the
 	// ledger; Unexpected those that the ledger does not have.
 	Wrong      int64 `json:"donations_wrong"`
@@ -104,6 +106,7 @@ func RunDonations(ctx context.Context, s Store, event, source string, ledger ite
 		told[e.Donation] = gift{channel: e.Room, cents: e.Cents, currency: e.Currency, at: e.CreatedMS}
 		d.Donations++
 		d.RaisedCents += e.Cents
+		d.Currency = e.Currency
 		for _, channel := range slices.Compact([]string{record.AllChannels, e.Room}) {
 			if channel == "" {
 				continue
