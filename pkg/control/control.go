@@ -245,8 +245,11 @@ type ConsumerStatus struct {
 
 // RollupStatus is how a rollup is doing.
 type RollupStatus struct {
-	Leader bool          `bson:"leader" json:"leader"`
-	Epoch  int64         `bson:"epoch"  json:"epoch"`
+	Leader bool  `bson:"leader" json:"leader"`
+	Epoch  int64 `bson:"epoch"  json:"epoch"`
+	// Steps counts what it has read and written in this run. It grows every second of a leader, whether
+	// there is a minute to close or not; one whose steps stand still is stalled.
+	Steps  int64         `bson:"steps"  json:"steps"`
 	Events []RollupEvent `bson:"events" json:"events"`
 }
 

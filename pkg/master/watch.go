@@ -23,10 +23,11 @@ const (
 	// silentAfter is how long a member other than a collector may be silent. It beats every two
 	// seconds; three intervals of those that are configured otherwise.
 	silentAfter = 15 * time.Second
-	// stalledAfter is how long a consumer that has work may acknowledge nothing.
+	// stalledAfter is how long a consumer that has work may acknowledge nothing, and how long no rollup may
+	// do anything. Another takes over within half of it.
 	stalledAfter = 30 * time.Second
 	// behindAfter is how far the closing of minutes may be behind its time.
-	behindAfter = time.Minute
+	behindAfter = 30 * time.Second
 	// apartAfter is how far clocks may be apart, on so many heartbeats in a row.
 	apartAfter = 2 * time.Second
 	apartBeats = 2
@@ -104,6 +105,8 @@ type watcher struct {
 
 	began, ended time.Time // of the last look
 	members      map[string]*watched
+	// worked is when a rollup that leads was last seen to have done something.
+	worked time.Time
 }
 
 // watched is a member as its document tells.
@@ -123,17 +126,20 @@ type watched struct {
 	stuck   time.Time
 	batches int64
 	acked   time.Time
+	// steps are those of a rollup.
+	steps int64
 }
 
 // look takes in the members as a look found them that lasted from began until ended.
 func (w *watcher) look(began, ended time.Time, members []control.Member) []control.Condition {
 	if w.members == nil {
 		w.members = make(map[string]*watched)
-		w.began, w.ended = began, ended
+		w.began, w.ended, w.worked = began, ended, ended
 	}
 	// Time in which this leader was blind, because the store was away or its process stood still, is
 	// nobody's silence.
 	if blind := ended.Sub(w.ended); blind > max(blindAfter, w.silent/2) {
+		w.worked = w.worked.Add(blind)
 		for _, k := range w.members {
 			k.changed = k.changed.Add(blind)
 			if !k.stuck.IsZero() {
@@ -183,6 +189,12 @@ func (w *watcher) hear(now time.Time, c control.Member) *watched {
 		w.compare(now, c, k)
 	}
 	k.run, k.beat = c.Run, c.Beat
+	if r := c.Rollup; r != nil {
+		if r.Leader && r.Steps != k.steps {
+			w.worked = now
+		}
+		k.steps = r.Steps
+	}
 	if c.Consumer == nil {
 		return k
 	}
@@ -268,7 +280,8 @@ func depthText(depth int) string {
 	return strconv.Itoa(depth)
 }
 
-// behind tells of events whose minutes are not closed in time. Now is the event's time.
+// behind tells of events whose minutes are not closed in time, or will not be because no rollup works. That
+// is seen before a minute is late: the next may be due in a minute only. Now is the event's time.
 func (w *watcher) behind(now time.Time, events []record.Event, progress []record.Progress) []control.Condition {
 	closed := make(map[string]time.Time, len(progress))
 	for _, p := range progress {
@@ -286,15 +299,19 @@ func (w *watcher) behind(now time.Time, events []record.Event, progress []record
 		if !next.Before(e.End) {
 			continue // all are closed
 		}
+		var detail string
 		late := now.Sub(next.Add(time.Minute + w.grace))
-		if late <= time.Duration(float64(behindAfter)*w.speed) {
+		switch idle := w.ended.Sub(w.worked); {
+		case idle >= stalledAfter && !now.Before(next):
+			detail = fmt.Sprintf("No rollup has done anything since %s. See whether a consumer runs and reaches the store; "+
+				"if one leads and stands still, restart it: minutes that wait are counted then.", stamp(w.worked))
+		case late > time.Duration(float64(behindAfter)*w.speed):
+			detail = fmt.Sprintf("The minute %s should have been closed %v ago. See whether the store is well; "+
+				"minutes that wait are counted by themselves.", stamp(next), late.Round(time.Second))
+		default:
 			continue
 		}
-		list = append(list, control.Condition{
-			Name: "rollup-behind", Subject: e.Slug,
-			Detail: fmt.Sprintf("The minute %s should have been closed %v ago. See whether a rollup leads and reaches the store; "+
-				"minutes that wait are counted when it does.", stamp(next), late.Round(time.Second)),
-		})
+		list = append(list, control.Condition{Name: "rollup-behind", Subject: e.Slug, Detail: detail})
 	}
 	return list
 }

@@ -17,6 +17,7 @@ type beating struct {
 	member control.Member
 	offset time.Duration // of its clock
 	silent bool
+	stalls bool // a rollup that beats and does nothing else
 }
 
 func (b *beating) set(change func(*beating)) {
@@ -36,6 +37,9 @@ func (w *world) startMember(role, name string, change ...func(*beating)) *beatin
 				if !b.silent {
 					b.member.Beat++
 					b.member.Seen = time.Now().Add(b.offset).UTC()
+					if r := b.member.Rollup; r != nil && !b.stalls {
+						r.Steps++
+					}
 					w.write(store.Members, b.member.ID, b.member)
 				}
 			})
@@ -47,6 +51,11 @@ func (w *world) startMember(role, name string, change ...func(*beating)) *beatin
 		}
 	})
 	return b
+}
+
+// startRollup starts one that leads and works, and has the conditions tell of minutes that are not closed.
+func (w *world) startRollup() {
+	w.rollup = w.startMember(control.RoleRollup, "r", func(b *beating) { b.member.Rollup = &control.RollupStatus{Leader: true} })
 }
 
 // within waits for conditions, for as long as they may take.
@@ -209,6 +218,7 @@ func TestRollupBehind(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(w *world) {
 		w.startMaster("m1")
+		w.startRollup()
 		w.live("zevent", 0, 1)
 		closed := func(until time.Time) {
 			w.write(store.Progress, "zevent", record.Progress{ID: "zevent", ClosedThrough: record.Minute(until).Add(-time.Minute)})
@@ -217,17 +227,73 @@ func TestRollupBehind(t *testing.T) {
 			closed(time.Now().Add(-20 * time.Second))
 			w.never(30*time.Second, "behind")
 		}
-		// It closes no more: the next minute is due within 80 s, and late a minute after that.
-		w.within(141*time.Second, "rollup-behind zevent")
+		// A minute is not closed though the rollup goes on: it was due 20 s after its end, and is late 30 s after that.
+		closed(time.Now().Add(-20 * time.Second))
+		due := record.Minute(time.Now().Add(-20 * time.Second)).Add(time.Minute + 20*time.Second)
+		w.sleep(time.Until(due))
+		w.never(25*time.Second, "behind")
+		w.within(10*time.Second, "rollup-behind zevent")
 		closed(time.Now().Add(-20 * time.Second))
 		w.within(5*time.Second, "")
 
 		// An event that has ended waits for its last minute, and then for nothing.
 		_, err := w.op.SetState(w.ctx, "zevent", control.Stop)
 		w.must(err)
-		w.within(145*time.Second, "rollup-behind zevent")
+		w.within(115*time.Second, "rollup-behind zevent")
 		closed(time.Now())
 		w.within(5*time.Second, "")
 		w.never(5*time.Minute, "behind")
+		w.rollup.set(func(b *beating) { b.stalls = true })
+		w.never(5*time.Minute, "behind") // nothing waits for it
 	})
+}
+
+// TestRollupStands: that no rollup works is told within a minute, long before a minute is late.
+func TestRollupStands(t *testing.T) {
+	t.Parallel()
+	for name, stand := range map[string]func(b *beating){
+		"it beats and does nothing": func(b *beating) { b.stalls = true },
+		"it is stopped":             func(b *beating) { b.silent = true },
+		"it has ended": func(b *beating) {
+			b.member.Left, b.member.Rollup.Leader = true, false
+		},
+		"it leads no more": func(b *beating) { b.member.Rollup.Leader = false },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bubble(t, func(w *world) {
+				w.startMaster("m1")
+				w.startRollup()
+				w.live("zevent", 0, 1)
+				closes := func() { // as it does: it is never late
+					w.write(store.Progress, "zevent", record.Progress{ID: "zevent", ClosedThrough: record.Minute(time.Now()).Add(-time.Minute)})
+				}
+				closes()
+				w.never(time.Minute, "behind")
+				closes()
+				w.rollup.set(stand)
+				began := time.Now()
+				for !strings.Contains(w.conditions(), "rollup-behind zevent") {
+					if w.sleep(time.Second); time.Since(began) > time.Minute {
+						t.Fatalf("not told within a minute: %s", w.conditions())
+					}
+				}
+				if d := time.Since(began); d < 28*time.Second {
+					t.Errorf("told after %v: another could still take over", d)
+				}
+				if d := w.detail("rollup-behind"); !strings.Contains(d, "No rollup has done anything since") {
+					t.Errorf("detail: %s", d)
+				}
+				closes()
+				other := w.startMember(control.RoleRollup, "r2", func(b *beating) { b.member.Rollup = &control.RollupStatus{Leader: true, Epoch: 2} })
+				began = time.Now()
+				for strings.Contains(w.conditions(), "rollup-behind") {
+					if w.sleep(time.Second); time.Since(began) > 10*time.Second {
+						t.Fatalf("another works, and it is told still: %s", w.conditions())
+					}
+				}
+				other.set(func(b *beating) { b.member.Left = true })
+			})
+		})
+	}
 }

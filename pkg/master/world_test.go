@@ -127,6 +127,7 @@ type world struct {
 	masters    map[string]*running
 	collectors map[string]*fake
 	op         *control.Client
+	rollup     *beating // see startRollup
 	wg         sync.WaitGroup
 }
 
@@ -411,6 +412,9 @@ func (w *world) conditions() string {
 	for _, m := range members {
 		if m.Role == control.RoleMaster {
 			for _, c := range m.Conditions {
+				if c.Name == "rollup-behind" && w.rollup == nil {
+					continue // there is none, and nobody asks
+				}
 				list = append(list, strings.TrimSpace(c.Name+" "+c.Subject))
 			}
 		}
