@@ -813,6 +813,29 @@ func TestFreezeCancelled(t *testing.T) {
 	}
 }
 
+// TestFreezeWaitsForMoney: an event is not frozen as long as corrections or goals of it may be being written.
+func TestFreezeWaitsForMoney(t *testing.T) {
+	t.Parallel()
+	inBubble(t, func(w *world) {
+		w.fill()
+		w.settled()
+		held := time.Now().Add(10 * time.Minute)
+		w.patch(func(e *record.Event) { e.Held = held })
+		w.wantFreeze()
+		w.custody(w.store, "c")
+		time.Sleep(time.Until(held) - time.Minute)
+		m, _ := get[record.Manifest](w, store.Manifests, event)
+		if e, _ := get[record.Event](w, store.Events, event); e.State == record.EventFrozen ||
+			!slices.Equal(m.Waiting, []string{"Corrections or goals of the event are being changed."}) {
+			w.tb.Errorf("%s, waits for %q", e.State, m.Waiting)
+		}
+		w.until("the manifest is signed", w.sealed)
+		if time.Now().Before(held) {
+			w.tb.Error("sealed too soon")
+		}
+	})
+}
+
 // TestTextsOfFrozen: texts that came after theirs were erased don't outlive the freeze, nor do those in
 // letters that are filed later.
 func TestTextsOfFrozen(t *testing.T) {

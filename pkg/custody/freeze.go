@@ -197,6 +197,8 @@ func (t *term) onItsWay(ctx context.Context, m *record.Manifest, f *freezing, e 
 	case t.cfg.Clock.Now().Before(over):
 		f.anew()
 		return []string{fmt.Sprintf("The event is collected until %s.", over.UTC().Format(time.RFC3339))}, nil
+	case time.Now().Before(e.Held):
+		return []string{"Corrections or goals of the event are being changed."}, nil
 	}
 	members, err := t.members(ctx)
 	if err != nil {

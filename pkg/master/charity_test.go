@@ -412,9 +412,20 @@ type meanwhile struct {
 	corrections bool
 	written     int
 	freeze      func(s store.Store)
+	// loose are what was written though a freeze may have come before.
+	loose []string
 }
 
 func (h *meanwhile) CompareAndSet(ctx context.Context, c store.Collection, rev int64, d store.Doc) error {
+	if c == store.Goals || c == store.Corrections {
+		var e record.Event
+		if raw, err := h.Get(ctx, store.Events, "zevent"); err != nil || bson.Unmarshal(raw, &e) != nil {
+			return errors.New("there is no event")
+		}
+		if until, ok := ctx.Deadline(); !ok || until.Add(5*time.Second).After(e.Held) {
+			h.loose = append(h.loose, d.ID)
+		}
+	}
 	err := h.Store.CompareAndSet(ctx, c, rev, d)
 	if c == store.Goals {
 		if h.written++; h.written == h.goals {
@@ -431,8 +442,8 @@ func (h *meanwhile) Find(ctx context.Context, q store.Query) iter.Seq2[bson.Raw,
 	return h.Store.Find(ctx, q)
 }
 
-// A freeze that comes while goals or corrections are changed is seen before the next is written; one
-// that looked at the event before the change fails.
+// As long as goals or corrections may be written the event is held, and a freeze waits; one that comes all the
+// same is seen before more is written, and one that looked at the event before the change fails.
 func TestAFreezeWhileMoneyIsChanged(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(w *world) {
@@ -440,10 +451,12 @@ func TestAFreezeWhileMoneyIsChanged(t *testing.T) {
 		w.store = h
 		from := w.given()
 		h.freeze = func(s store.Store) {
-			e, err := w.op.Event(w.ctx, "zevent")
+			raw, err := s.Get(w.ctx, store.Events, "zevent")
 			w.must(err)
+			var e record.Event
+			w.must(bson.Unmarshal(raw, &e))
 			e.State = record.EventFrozen
-			raw, err := bson.Marshal(e)
+			raw, err = bson.Marshal(e)
 			w.must(err)
 			w.must(s.Put(w.ctx, store.Events, []store.Doc{{ID: "zevent", Raw: raw}}))
 		}
@@ -479,6 +492,9 @@ func TestAFreezeWhileMoneyIsChanged(t *testing.T) {
 		h.corrections = false
 		if n, err := h.Count(w.ctx, store.Query{Collection: store.Corrections, Event: "zevent"}); err != nil || n != 1 {
 			t.Errorf("%d corrections, %v", n, err)
+		}
+		if len(h.loose) > 0 {
+			t.Errorf("%d of these are not held: %q", len(h.loose), h.loose[0])
 		}
 	})
 }

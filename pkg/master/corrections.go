@@ -29,6 +29,9 @@ const (
 	// minute of 350 channels is 350 documents.
 	suspectsRange = 6 * time.Hour
 	maxSuspects   = 72 * time.Hour
+	// moneyHold is how long an event is held for what is written of its money, moneyMargin how much sooner
+	// that must be written: clocks differ, and a write may take effect after it was given up.
+	moneyHold, moneyMargin = 30 * time.Second, 10 * time.Second
 	// maxShown bounds the suspicions of one answer.
 	maxShown = 500
 )
@@ -95,15 +98,20 @@ func openForMoney(e record.Event) error {
 	return nil
 }
 
-// touchForMoney comes just before corrections or goals of an event are written: the event gets its next
-// revision, so that a freeze that has looked at it before fails and looks again. It refuses where the
-// event was frozen meanwhile.
-func (m *Master) touchForMoney(ctx context.Context, slug string) error {
-	e, err := m.touchEvent(ctx, slug)
-	if err != nil {
-		return err
+// holdForMoney comes just before corrections or goals of an event are written: what is written until the
+// context that it returns ends is written before the event is frozen. The event gets its next revision, so
+// that a freeze that has looked at it before fails and looks again. It refuses where the event is frozen.
+func (m *Master) holdForMoney(ctx context.Context, slug string) (context.Context, context.CancelFunc, error) {
+	until := time.Now().Add(moneyHold)
+	e, err := m.touchEvent(ctx, slug, until)
+	if err == nil {
+		err = openForMoney(e)
 	}
-	return openForMoney(e)
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithDeadline(ctx, until.Add(-moneyMargin))
+	return ctx, cancel, nil
 }
 
 // person checks who says something, and text what is said.
@@ -396,9 +404,11 @@ func (m *Master) keepCorrection(
 	if dry {
 		return out, nil
 	}
-	if err := m.touchForMoney(ctx, e.Slug); err != nil {
+	ctx, done, err := m.holdForMoney(ctx, e.Slug)
+	if err != nil {
 		return out, err
 	}
+	defer done()
 	if err := m.setDoc(ctx, store.Corrections, 0, c.ID, c); err != nil {
 		if errors.Is(err, store.ErrConflict) && c.Withdraws != "" {
 			err = conflict("correction %s is withdrawn already", bare(c.Withdraws))

@@ -100,7 +100,7 @@ func (m *Master) cancelFreeze(ctx context.Context, slug string) error {
 			return fmt.Errorf("cancel the freezing of event %s: %w", slug, err)
 		}
 		if deleted {
-			e, err := m.touchEvent(ctx, slug)
+			e, err := m.touchEvent(ctx, slug, time.Time{})
 			if err != nil {
 				return fmt.Errorf("cancel the freezing of event %s: %w", slug, err)
 			}
@@ -116,14 +116,18 @@ func (m *Master) cancelFreeze(ctx context.Context, slug string) error {
 	return conflict("event %s is frozen already (%s): that can't be taken back", slug, f.State)
 }
 
-// touchEvent gives an event that is not frozen its next revision, and returns it as it is then.
-func (m *Master) touchEvent(ctx context.Context, slug string) (record.Event, error) {
+// touchEvent gives an event that is not frozen its next revision, and returns it as it is then. It is held
+// until a moment, or as long as it is already.
+func (m *Master) touchEvent(ctx context.Context, slug string, held time.Time) (record.Event, error) {
 	for {
 		e, err := m.event(ctx, slug)
 		if err != nil || e.State == record.EventFrozen {
 			return e, err
 		}
 		e.Rev++
+		if held.After(e.Held) {
+			e.Held = record.Millis(held)
+		}
 		if err := m.setDoc(ctx, store.Events, e.Rev-1, slug, e); !errors.Is(err, store.ErrConflict) {
 			return e, err
 		}

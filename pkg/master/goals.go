@@ -28,8 +28,8 @@ const (
 	// oldest go then.
 	maxGoals   = 20_000
 	maxHistory = 500
-	// touched is how many goals an import writes before it looks again whether the event is frozen.
-	touched = 50
+	// heldGoals is how many goals an import writes while it holds the event once.
+	heldGoals = 50
 	// maxLive is how many events the goals of are kept at hand.
 	maxLive = 4
 )
@@ -280,9 +280,11 @@ func (m *Master) addGoal(ctx context.Context, slug string, in control.NewGoal) (
 	if count >= maxGoals {
 		return g, conflict("event %s has %d goals, deleted ones among them: that is the most", slug, maxGoals)
 	}
-	if err := m.touchForMoney(ctx, slug); err != nil {
+	ctx, done, err := m.holdForMoney(ctx, slug)
+	if err != nil {
 		return g, err
 	}
+	defer done()
 	return g, m.setDoc(ctx, store.Goals, 0, g.ID, g)
 }
 
@@ -346,10 +348,12 @@ func (m *Master) alter(ctx context.Context, slug, id, author string, change func
 		if !changed {
 			return g, nil
 		}
-		if err := m.touchForMoney(ctx, slug); err != nil {
+		held, done, err := m.holdForMoney(ctx, slug)
+		if err != nil {
 			return g, err
 		}
-		err = m.setDoc(ctx, store.Goals, g.Rev, g.ID, next)
+		err = m.setDoc(held, store.Goals, g.Rev, g.ID, next)
+		done()
 		if !errors.Is(err, store.ErrConflict) {
 			return next, err
 		}
@@ -447,21 +451,31 @@ func (m *Master) importGoals(ctx context.Context, in *importGoalsInput) (control
 	if in.DryRun {
 		return out, nil
 	}
-	for i, g := range docs {
-		if i%touched == 0 {
-			if err := m.touchForMoney(ctx, in.Slug); err != nil {
-				return out, err
-			}
-		}
-		if err := m.setDoc(ctx, store.Goals, g.Rev-1, g.ID, g); err != nil {
-			if errors.Is(err, store.ErrConflict) {
-				err = conflict("goal %s was changed meanwhile: import the list again, what is done already stays", bare(g.ID))
-			}
+	for chunk := range slices.Chunk(docs, heldGoals) {
+		if err := m.writeGoals(ctx, in.Slug, chunk); err != nil {
 			return out, err
 		}
 	}
 	m.log.Info("goals imported", "event", in.Slug, "author", author, "added", out.Added, "changed", out.Changed, "deleted", out.Deleted)
 	return out, nil
+}
+
+// writeGoals writes some of the goals of a list.
+func (m *Master) writeGoals(ctx context.Context, slug string, docs []record.Goal) error {
+	ctx, done, err := m.holdForMoney(ctx, slug)
+	if err != nil {
+		return err
+	}
+	defer done()
+	for _, g := range docs {
+		if err := m.setDoc(ctx, store.Goals, g.Rev-1, g.ID, g); err != nil {
+			if errors.Is(err, store.ErrConflict) {
+				err = conflict("goal %s was changed meanwhile: import the list again, what is done already stays", bare(g.ID))
+			}
+			return err
+		}
+	}
+	return nil
 }
 
 // wantedGoals are the goals that a list says, by _id, and the channels that it speaks of.

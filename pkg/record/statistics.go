@@ -181,6 +181,9 @@ type Event struct {
 	TextErased    time.Time `bson:"text_erased,omitempty"    json:"text_erased,omitzero"`
 	AnswersErased time.Time `bson:"answers_erased,omitempty" json:"answers_erased,omitzero"`
 	RecordsErased time.Time `bson:"records_erased,omitempty" json:"records_erased,omitzero"`
+	// Held is until when corrections or goals of it may be being written, by the machines' clocks: it is
+	// frozen no sooner.
+	Held time.Time `bson:"held,omitempty" json:"-"`
 	// KeyDestroyed is when the event's pseudonym key was destroyed.
 	KeyDestroyed time.Time `bson:"key_destroyed,omitempty" json:"key_destroyed,omitzero"`
 }
