@@ -169,6 +169,9 @@ collectors         %d
 // maxDonations is the most donations a second that the simulator is asked for.
 const maxDonations = 1000
 
+// minUnread is the least that the simulator has to keep for a client: what it welcomes one with.
+const minUnread = 4096
+
 func printDonations(w io.Writer, d verify.Donations) {
 	verdict := "all stored and counted once"
 	if !d.OK() {
@@ -226,6 +229,7 @@ type simCmd struct {
 	Donations  float64       `default:"5"              help:"Donations a second, over all channels; 0 for none. A recording brings its own."`
 	Given      string        `help:"File that gets a JSON line for each donation made." placeholder:"FILE" name:"donations-ledger"`
 	Joins      int           `default:"20"             help:"JOINs of an account within 10 s, as Twitch allows; --joins=-1 for no limit."`
+	Unread     int           `default:"33554432"       help:"Bytes that wait for a client which does not read, before its connection is closed."`
 	Duplicate  float64       `help:"Share of messages sent twice."`
 	Disorder   float64       `help:"Share of messages sent late, behind others."`
 }
@@ -247,6 +251,8 @@ func (c *simCmd) Run(ctx context.Context, env app.Env) (err error) {
 		return app.Usage("--from goes with --replay")
 	case c.Joins == 0 || c.Joins < -1:
 		return app.Usage("--joins %d: use a number above 0, or --joins=-1 for no limit", c.Joins)
+	case c.Unread < minUnread:
+		return app.Usage("--unread %d: use %d or more, what a JOIN is answered with has to fit", c.Unread, minUnread)
 	case c.Duplicate < 0 || c.Duplicate > 1 || c.Disorder < 0 || c.Disorder > 1:
 		return app.Usage("--duplicate and --disorder are shares: use 0 to 1")
 	case c.Donations < 0 || c.Donations > maxDonations:
@@ -259,7 +265,7 @@ func (c *simCmd) Run(ctx context.Context, env app.Env) (err error) {
 	return app.Simulate(ctx, app.SimOptions{
 		Config: sim.Config{
 			IRCListen: c.ListenIRC, HTTPListen: c.ListenHTTP, Channels: c.Channels, Rate: c.Rate, Seed: c.Seed,
-			Limits:  sim.Limits{Joins: c.Joins},
+			Limits:  sim.Limits{Joins: c.Joins, WriteBuffer: c.Unread},
 			Faults:  sim.Faults{Duplicate: c.Duplicate, Disorder: c.Disorder},
 			Charity: sim.Charity{Rate: cmp.Or(c.Donations, -1)},
 			Logger:  logger,

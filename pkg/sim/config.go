@@ -104,7 +104,8 @@ type Limits struct {
 	// connections; further JOINs get no answer. Negative: no limit. Default 100.
 	ChannelsPerAccount int
 	// WriteBuffer is how many bytes wait for a client that doesn't read before its connection is
-	// closed. Default 32 MiB.
+	// closed. Those that the system has taken don't count; of a bound below 1 MiB it is asked to take
+	// no more than that. Default 32 MiB.
 	WriteBuffer int
 	// PingEvery is how often a client is sent PING. Default 4 minutes.
 	PingEvery time.Duration

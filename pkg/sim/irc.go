@@ -18,6 +18,7 @@ const (
 	maxLine     = 16 << 10 // bytes of a line that a client sends
 	lingerAfter = time.Second
 	writeWithin = 30 * time.Second
+	smallBuffer = 1 << 20 // bytes; a smaller bound of what waits is asked of the system too
 )
 
 // conn is one chat connection. Its life:
@@ -456,6 +457,11 @@ func (s *Sim) accept(ctx context.Context) error {
 			s: s, net: nc, log: s.log.With("client", nc.RemoteAddr().String()), joined: map[*channel]struct{}{}, muted: map[*channel]struct{}{},
 		}
 		c.wake = sync.NewCond(&c.mu)
+		if tcp, ok := nc.(*net.TCPConn); ok && s.cfg.Limits.WriteBuffer < smallBuffer {
+			if err := tcp.SetWriteBuffer(s.cfg.Limits.WriteBuffer); err != nil {
+				c.log.Warn("the system bounds by itself what waits for a chat client", "err", err)
+			}
+		}
 		s.mu.Lock()
 		if s.stopped {
 			s.mu.Unlock()

@@ -18,6 +18,9 @@ import (
 // connections got it and however often. What a connection that is cut off for not reading had not
 // yet taken is in the ledger all the same.
 //
+// A message of a channel that somebody was in before and nobody is in any more is written too, as
+// Unheard: it is what those who should be there miss.
+//
 // Other writers' ledgers need the first three fields; all others may be missing.
 type Entry struct {
 	// Channel is the channel's login at that time.
@@ -33,6 +36,8 @@ type Entry struct {
 	Shared bool `json:"shared,omitempty"`
 	// Room is the channel's Twitch id.
 	Room string `json:"room,omitempty"`
+	// Unheard says that it was sent to nobody.
+	Unheard bool `json:"unheard,omitempty"`
 }
 
 // ErrLedger is wrapped by every error about a line that is no ledger's.
@@ -41,11 +46,27 @@ var ErrLedger = errors.New("invalid ledger")
 // maxLedgerLine bounds a line of a ledger, in bytes.
 const maxLedgerLine = 1 << 20
 
-// ReadLedger yields the entries of a ledger. A line that is not a JSON object with a channel, an id
+// ReadLedger yields the entries of a ledger, but for those that nobody heard. A line that is not a JSON object with a channel, an id
 // and a time above 0 yields an error that wraps ErrLedger and names the line, and ends it; so does a
 // last line without its end, which a writer that was stopped half-way leaves. Empty lines are
 // skipped, and fields that are not known are ignored.
-func ReadLedger(r io.Reader) iter.Seq2[Entry, error] { return readLines(r, parseEntry) }
+func ReadLedger(r io.Reader) iter.Seq2[Entry, error] { return readEntries(r, false) }
+
+// ReadUnheard yields, as ReadLedger does, the entries of messages that nobody heard.
+func ReadUnheard(r io.Reader) iter.Seq2[Entry, error] { return readEntries(r, true) }
+
+func readEntries(r io.Reader, unheard bool) iter.Seq2[Entry, error] {
+	return func(yield func(Entry, error) bool) {
+		for e, err := range readLines(r, parseEntry) {
+			if err == nil && e.Unheard != unheard {
+				continue
+			}
+			if !yield(e, err) {
+				return
+			}
+		}
+	}
+}
 
 // readLines yields what a file of JSON lines holds.
 func readLines[T any](r io.Reader, parse func([]byte) (T, error)) iter.Seq2[T, error] {
@@ -103,6 +124,7 @@ func parseEntry(line []byte) (Entry, error) {
 		Bits    json.RawMessage `json:"bits"`
 		Shared  json.RawMessage `json:"shared"`
 		Room    json.RawMessage `json:"room"`
+		Unheard json.RawMessage `json:"unheard"`
 	}
 	if err := json.Unmarshal(line, &raw); err != nil {
 		return Entry{}, fmt.Errorf("not a ledger's JSON object: %w", err)
@@ -120,6 +142,7 @@ func parseEntry(line []byte) (Entry, error) {
 	optional(raw.Bits, &e.Bits)
 	optional(raw.Shared, &e.Shared)
 	optional(raw.Room, &e.Room)
+	optional(raw.Unheard, &e.Unheard)
 	return e, nil
 }
 
@@ -228,7 +251,11 @@ func (l *ledger) write(e *Entry) {
 	}
 	b = append(b, `,"room":"`...)
 	b = append(b, e.Room...)
-	b = append(b, "\"}\n"...)
+	b = append(b, '"')
+	if e.Unheard {
+		b = append(b, `,"unheard":true`...)
+	}
+	b = append(b, "}\n"...)
 	l.line = b
 	if _, err := l.w.Write(b); err != nil && l.err == nil {
 		l.err = fmt.Errorf("write ledger: %w", err)

@@ -77,6 +77,7 @@ type channel struct {
 
 	lastClear int64 // stamp of the last CLEARCHAT
 	members   []*conn
+	heard     bool // somebody was sent a message of it
 }
 
 // recentMessage is a message that can be answered or deleted.

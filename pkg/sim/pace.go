@@ -343,6 +343,7 @@ func (s *Sim) deliver(ch *channel, l *line, account bool) {
 			counts.Chatters++
 		}
 	}
+	ch.heard = true
 	s.sent++
 	s.metrics.messages.Inc()
 	s.ledger.write(&l.entry)

@@ -868,13 +868,39 @@ func TestMute(t *testing.T) {
 	}
 }
 
+// TestSlowReader: who does not read is cut off, and what nobody hears then is in the ledger, apart from the rest.
 func TestSlowReader(t *testing.T) {
 	t.Parallel()
-	s := start(t, sim.Config{Channels: 1, Rate: 50_000, Burst: 1, Limits: sim.Limits{WriteBuffer: 256 << 10}})
+	var b bytes.Buffer
+	s := start(t, sim.Config{Channels: 2, Rate: 20_000, Burst: 1, Ledger: &b, Limits: sim.Limits{WriteBuffer: 16 << 10}})
 	c := login(t, s, "justinfan1")
-	c.join(s.Logins()...)
+	c.join(s.Logins()[0])
 	s.Begin()
 	eventually(t, "the connection is cut off", func() bool { return s.Status().Connections == 0 })
+	sent := s.Sent()
+	again := login(t, s, "justinfan2")
+	again.join(s.Logins()[0])
+	eventually(t, "it is heard again", func() bool { return s.Sent() > sent })
+	if err := s.End(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	heard := ledgerOf(t, b.Bytes())
+	if int64(len(heard)) != s.Sent() {
+		t.Errorf("%d messages are told to have been heard, want %d", len(heard), s.Sent())
+	}
+	n := 0
+	for e, err := range sim.ReadUnheard(bytes.NewReader(b.Bytes())) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, told := heard[e.ID]; told || !e.Unheard || e.Channel != s.Logins()[0] { // nobody ever was in the other
+			t.Errorf("unheard: %+v, told twice: %v", e, told)
+		}
+		n++
+	}
+	if n == 0 {
+		t.Error("no message is told to have been sent to nobody")
+	}
 }
 
 func TestRename(t *testing.T) {

@@ -117,16 +117,21 @@ func (s *Sim) partner(ch *channel) *channel {
 }
 
 func (s *Sim) sendMessage(msg *message, at time.Time) {
-	if len(msg.ch.members) == 0 {
+	alone := len(msg.ch.members) == 0
+	if alone && !msg.ch.heard {
+		return
+	}
+	entry := Entry{
+		Channel: msg.ch.Login, ID: string(msg.id[:]), SentMS: at.UnixMilli(), Emotes: msg.text.uses, Bits: msg.bits,
+		Shared: msg.source != nil && msg.source != msg.ch, Room: msg.ch.ID, Unheard: alone,
+	}
+	if alone {
+		s.ledger.write(&entry)
 		return
 	}
 	l := &s.line
-	*l = line{b: l.b[:0], message: true, chatter: msg.chatter, first: msg.first}
+	*l = line{b: l.b[:0], message: true, chatter: msg.chatter, first: msg.first, entry: entry}
 	l.b, l.tags = s.appendMessage(l.b, msg, at.UnixMilli())
-	l.entry = Entry{
-		Channel: msg.ch.Login, ID: string(msg.id[:]), SentMS: at.UnixMilli(), Emotes: msg.text.uses, Bits: msg.bits,
-		Shared: msg.source != nil && msg.source != msg.ch, Room: msg.ch.ID,
-	}
 	s.send(msg.ch, l)
 }
 
