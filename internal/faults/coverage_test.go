@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"os"
 	"slices"
@@ -102,6 +103,10 @@ func (c covers) around(channel, collector string, at int64) (ended, first int64)
 
 // ledger reads the simulator's, less what is not wanted.
 func (s *scenario) ledger(want func(sim.Entry) bool) iter.Seq2[sim.Entry, error] {
+	return s.book(sim.ReadLedger, want)
+}
+
+func (s *scenario) book(read func(io.Reader) iter.Seq2[sim.Entry, error], want func(sim.Entry) bool) iter.Seq2[sim.Entry, error] {
 	return func(yield func(sim.Entry, error) bool) {
 		f, err := os.Open(s.Sim.Ledger)
 		if err != nil {
@@ -109,7 +114,7 @@ func (s *scenario) ledger(want func(sim.Entry) bool) iter.Seq2[sim.Entry, error]
 			return
 		}
 		defer func() { _ = f.Close() }() // only read
-		for e, err := range sim.ReadLedger(f) {
+		for e, err := range read(f) {
 			if err == nil && want != nil && !want(e) {
 				continue
 			}
@@ -123,8 +128,8 @@ func (s *scenario) ledger(want func(sim.Entry) bool) iter.Seq2[sim.Entry, error]
 // slackMS is how much coverage and ledger may be apart.
 const slackMS = 1000
 
-// onlyGapsLost ends the scenario and wants that what is missing is exactly what the coverage says is
-// missing, to the second; that everything else is stored once; and that every closed minute counts
+// onlyGapsLost ends the scenario and wants that what is missing, what nobody heard included, is exactly what
+// the coverage says is missing, to the second; that everything else is stored once; and that every closed minute counts
 // exactly what is stored and calls itself partial where something is missing.
 func (s *scenario) onlyGapsLost() {
 	s.T.Helper()
@@ -133,8 +138,24 @@ func (s *scenario) onlyGapsLost() {
 	have, cover := s.stored(), s.coverage()
 
 	missing := map[string]map[int64]int{} // by channel and minute
-	claimed, hidden, total := 0, 0, 0
+	claimed, hidden, total, unheard := 0, 0, 0, 0
 	from, to := int64(0), int64(0)
+	miss := func(e sim.Entry, how string) {
+		if missing[e.Room] == nil {
+			missing[e.Room] = map[int64]int{}
+		}
+		missing[e.Room][e.SentMS/60000*60]++
+		if from == 0 || e.SentMS < from {
+			from = e.SentMS
+		}
+		to = max(to, e.SentMS)
+		// Coverage that ends at a message ends a millisecond after it.
+		if cover.within(e.Room, e.SentMS, 0) && cover.within(e.Room, e.SentMS-slackMS, 0) && cover.within(e.Room, e.SentMS+slackMS, 0) {
+			if hidden++; hidden <= 5 {
+				s.T.Errorf("a message of %s at %s that %s lies within what %v claim to have read", e.Channel, clockOf(e.SentMS), how, cover.by(e.Room, e.SentMS))
+			}
+		}
+	}
 	for e, err := range s.ledger(nil) {
 		if err != nil {
 			s.T.Fatal(err)
@@ -148,20 +169,14 @@ func (s *scenario) onlyGapsLost() {
 			continue
 		}
 		total++
-		if missing[e.Room] == nil {
-			missing[e.Room] = map[int64]int{}
+		miss(e, "was lost")
+	}
+	for e, err := range s.book(sim.ReadUnheard, nil) {
+		if err != nil {
+			s.T.Fatal(err)
 		}
-		missing[e.Room][e.SentMS/60000*60]++
-		if from == 0 || e.SentMS < from {
-			from = e.SentMS
-		}
-		to = max(to, e.SentMS)
-		// Coverage that ends at a message ends a millisecond after it.
-		if cover.within(e.Room, e.SentMS, 0) && cover.within(e.Room, e.SentMS-slackMS, 0) && cover.within(e.Room, e.SentMS+slackMS, 0) {
-			if hidden++; hidden <= 5 {
-				s.T.Errorf("a lost message of %s at %s lies within what %v claim to have read", e.Channel, clockOf(e.SentMS), cover.by(e.Room, e.SentMS))
-			}
-		}
+		unheard++
+		miss(e, "nobody heard")
 	}
 	if all.Duplicates != 0 || all.Unexpected != 0 || all.MinutesOpen != 0 || all.Outside != 0 {
 		s.T.Errorf("not what was sent: %+v", all)
@@ -178,9 +193,10 @@ func (s *scenario) onlyGapsLost() {
 	if wrong > 0 {
 		s.T.Errorf("%d closed minutes call themselves complete and miss messages", wrong)
 	}
-	if total > 0 {
-		s.measure("%d lost, all between %s and %s, none inside of coverage", total, clockOf(from), clockOf(to))
+	if total+unheard > 0 {
+		s.measure("%d lost and %d that nobody heard, all between %s and %s, none inside of coverage", total, unheard, clockOf(from), clockOf(to))
 	}
+	s.unheard = unheard
 	s.Sound()
 }
 

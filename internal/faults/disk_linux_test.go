@@ -52,22 +52,31 @@ func fill(t *testing.T, path string) {
 	}
 }
 
-// A collector's disk fills up while the broker is away: it stops reading, says so, sends what it has
-// as soon as the broker is back, on the disk that is still full, and then goes on. What is missing
-// is what its coverage says.
+// A collector's disk fills up while the broker is away: it stops reading, and says so; Twitch ends its
+// connections. It sends what it has as soon as the broker is back, on the disk that is still full, and then
+// goes on. What is missing is what its coverage says.
 func TestCollectorDiskFull(t *testing.T) {
 	schedule(t, false)
 	disk := smallDisk(t, 48<<20)
-	s := begin(t, options{scheduled: true, Options: cluster.Options{
+	const name = "collector-1"
+	s := begin(t, options{scheduled: true, straight: name, Options: cluster.Options{
+		Rate: 100,
+		Sim:  []string{"--unread", "16384"}, // a second's; the system keeps a few more
 		Data: func(program string) string {
-			if program == "collector-1" {
+			if program == name {
 				return filepath.Join(disk, "data")
 			}
 			return filepath.Join(disk, "..", program)
 		},
+		Config: func(program string) string {
+			if program == name {
+				return "collector:\n  waiting_records: 200\n"
+			}
+			return ""
+		},
 	}})
-	victim := s.program("collector-1")
-	s.links.cut("collector-1", "broker")
+	victim := s.program(name)
+	s.links.cut(name, "broker")
 	s.Until("its outbox fills", func() error {
 		n, err := victim.Metric("tungstene_collector_outbox_batches")
 		if err == nil && n < 20 {
@@ -78,10 +87,19 @@ func TestCollectorDiskFull(t *testing.T) {
 	filler := filepath.Join(disk, "filler")
 	fill(t, filler)
 	s.faults++
-	s.Note("the disk of collector-1 is full")
+	s.Note("the disk of %s is full", name)
 	s.collectorSays("outbox-unwritable", "outbox-full")
-	s.lasts("nothing can be written", 10*time.Second)
-	s.links.mend("collector-1", "broker")
+	full := time.Now()
+	s.Until("its connections are ended", func() error {
+		st, err := s.Sim.Status()
+		if err == nil && st.Joined == s.Channels {
+			err = errors.New("every channel is joined")
+		}
+		return err
+	})
+	s.measure("stopped reading, and was cut off after %v", time.Since(full).Round(100*time.Millisecond))
+	s.lasts("nothing can be written", 5*time.Second)
+	s.links.mend(name, "broker")
 	back := time.Now()
 	s.Until("it has sent what was on its full disk", func() error {
 		n, err := victim.Metric("tungstene_collector_outbox_batches")
@@ -94,7 +112,17 @@ func TestCollectorDiskFull(t *testing.T) {
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
+	s.Until("it is in every channel again", func() error {
+		st, err := s.Sim.Status()
+		if err == nil && st.Joined < s.Channels {
+			err = fmt.Errorf("%d channels are joined", st.Joined)
+		}
+		return err
+	})
 	s.Until("every channel is read", s.allRead)
 	s.flow(300)
 	s.onlyGapsLost()
+	if s.unheard == 0 {
+		t.Error("it was never cut off: nothing was tried")
+	}
 }

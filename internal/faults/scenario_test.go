@@ -41,6 +41,7 @@ type scenario struct {
 	takeovers []time.Duration
 	measured  []string // for the table
 	result    verify.Result
+	unheard   int // messages of channels that somebody had joined before
 }
 
 // options are the cluster's, and the event's.
@@ -54,6 +55,8 @@ type options struct {
 	inShort bool
 	// scheduled says that schedule was called.
 	scheduled bool
+	// straight is a program that reaches chat without a link, whose buffers keep what it does not read.
+	straight string
 }
 
 // scenarios counts them: each has queues of its own in the shared broker.
@@ -85,7 +88,12 @@ func begin(t *testing.T, o options) *scenario {
 		o.Brokers = []*testrabbit.Broker{broker.Get(t)}
 		o.Prefix = "s" + strconv.FormatInt(scenarios.Add(1), 10) + "-"
 	}
-	o.Via = s.links.via
+	o.Via = func(program, service, address string) string {
+		if program == o.straight && service == "chat" {
+			return address
+		}
+		return s.links.via(program, service, address)
+	}
 	o.Rate = cmp.Or(o.Rate, 50)
 	o.Channels = cmp.Or(o.Channels, 24)
 	s.Cluster = cluster.New(t, &programs, o.Options)

@@ -301,8 +301,9 @@ func (p *Process) buildCollectors(context.Context) error {
 			Tick: p.cfg.Collector.Tick, TickRecords: p.cfg.Collector.TickRecords,
 			Handover: handover, Compression: compression, OutboxBytes: p.cfg.Collector.OutboxBytes,
 			OutboxAge: cmp.Or(p.cfg.Collector.OutboxAge, collector.NoAge), OutboxFull: collector.Policy(p.cfg.Collector.OutboxFull),
-			DrainRate: cmp.Or(p.cfg.Collector.DrainRate, collector.NoRate),
-			Master:    client, Queue: p.queue,
+			WaitingRecords: p.cfg.Collector.Waiting,
+			DrainRate:      cmp.Or(p.cfg.Collector.DrainRate, collector.NoRate),
+			Master:         client, Queue: p.queue,
 			Chat: chat.Config{
 				Address: p.cfg.Twitch.IRC, TLS: p.cfg.Twitch.IRCTLS, KeepAlive: p.cfg.Twitch.KeepAlive,
 			},

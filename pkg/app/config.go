@@ -124,6 +124,7 @@ type CollectorConfig struct {
 	Compression string        `default:"none"  enum:"none,zstd"                                                                                                     help:"Compression of batches: none or zstd. zstd makes a batch more than five times smaller and costs about a microsecond a record."`
 	OutboxBytes int64         `default:"8589934592" help:"Bytes that the outbox may take on disk; when it is full, outbox_full says what happens, and a condition is raised."         name:"outbox-bytes"`
 	OutboxAge   time.Duration `default:"72h" help:"How long records may wait in the outbox: when its oldest are older it counts as full, however few they are. 0 is for ever." name:"outbox-age"`
+	Waiting     int           `default:"20000" help:"Records that wait in memory when the outbox is full or can't be written; then it goes by outbox_full." name:"waiting-records"`
 	OutboxFull  string        `default:"stop" enum:"stop,drop" help:"What happens when the outbox is full or can't be written: stop (nothing more is read; Twitch then ends the connections, and what it sends meanwhile is a gap) or drop (reading goes on, what arrives is dropped and counted, and is a gap). What is in the outbox is never dropped." name:"outbox-full"`
 	DrainRate   int64         `default:"16777216" help:"Bytes a second at which a backlog of the outbox is sent to the queue after an outage, at least twice what comes in meanwhile; without a backlog nothing is slowed. 0 is as fast as it goes." name:"drain-rate"`
 	Heartbeat   time.Duration `default:"1s"    help:"How often a collector asks the master."`
@@ -279,6 +280,7 @@ func (c *Config) Check() error {
 	if c.Collector.OutboxAge != 0 {
 		within("collector.outbox_age", c.Collector.OutboxAge, time.Minute, 10_000*time.Hour)
 	}
+	count("collector.waiting_records", int64(c.Collector.Waiting), 1, 10_000_000)
 	if c.Collector.DrainRate != 0 {
 		count("collector.drain_rate", c.Collector.DrainRate, 64<<10, 1<<40)
 	}
