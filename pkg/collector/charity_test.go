@@ -1,9 +1,11 @@
 package collector_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -43,9 +45,37 @@ func (q *target) given(t testing.TB) (donations map[string]record.Donation, samp
 	return donations, samples, answers
 }
 
+// totals are the last that the target has, by channel; of the event under "all".
+func (q *target) totals(t testing.TB) map[string]int64 {
+	t.Helper()
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	out, at := map[string]int64{}, map[string]time.Time{}
+	for _, r := range q.records {
+		var a record.Amount
+		if r.Kind != record.KindAmount {
+			continue
+		}
+		if err := record.Decode(r.Doc, &a); err != nil {
+			t.Fatal(err)
+		}
+		whose := cmp.Or(a.Channel, a.Member, "all")
+		if !a.Time.Before(at[whose]) {
+			out[whose], at[whose] = a.Money.Cents, a.Time
+		}
+	}
+	return out
+}
+
+// usual are sources of a simulator, whose address stands for %[1]s.
+const usual = `
+  - {name: zevent, kind: zevent, url: "%[1]s/api/", totals: "* * * * * *"}
+  - {name: team, kind: streamlabs, url: "%[1]s/api/v1", team: sim, donations: "* * * * * *"}
+`
+
 // newCharityWorld is a world whose simulator is given donations, and whose collector polls for them and
 // reads no chat.
-func newCharityWorld(t *testing.T) *world {
+func newCharityWorld(t *testing.T, of string) *world {
 	t.Helper()
 	w := &world{t: t, drain: patience, dir: t.TempDir(), master: &master{}, queue: &target{}}
 	var err error
@@ -71,10 +101,10 @@ func newCharityWorld(t *testing.T) *world {
 	}
 	w.master.assignment = &control.Assignment{Collector: "c1", Epoch: 3, Revision: 1, Events: []control.AssignedEvent{event}}
 	file := filepath.Join(w.dir, "charity.yaml")
-	text := fmt.Sprintf(`sources:
-  - {name: zevent, kind: zevent, url: "%[1]s/api/", totals: "* * * * * *"}
-  - {name: team, kind: streamlabs, url: "%[1]s/api/v1", team: sim, donations: "* * * * * *"}
-`, w.sim.URL())
+	text := fmt.Sprintf("sources:"+of, w.sim.URL())
+	if err := os.WriteFile(filepath.Join(w.dir, "secret"), []byte("ours"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +122,7 @@ func newCharityWorld(t *testing.T) *world {
 // A collector without channels polls charity sources for the events that the master tells of, and goes on
 // without it after a restart.
 func TestCharityIsCollected(t *testing.T) {
-	w := newCharityWorld(t)
+	w := newCharityWorld(t, usual)
 	w.sim.Begin()
 	c, stop := w.start()
 	eventually(t, "no donations arrive", func() bool {
@@ -141,9 +171,43 @@ func TestCharityIsCollected(t *testing.T) {
 	}
 }
 
+// A team of Tiltify: the totals of its members and their donations are the channels', which are known by the
+// campaigns that support the team's.
+func TestTiltifyTeamIsCollected(t *testing.T) {
+	w := newCharityWorld(t, `
+  - {name: tiltify, kind: tiltify, url: "%[1]s/api/public", auth_url: "%[1]s/oauth/token", team_campaign: sim,
+     client_id_file: secret, client_secret_file: secret, totals: "* * * * * *", donations: "* * * * * *"}
+`)
+	w.sim.Begin()
+	_, stop := w.start()
+	eventually(t, "no donations arrive", func() bool {
+		donations, samples, _ := w.queue.given(t)
+		return len(donations) > 20 && samples > 5
+	})
+	if err := w.sim.End(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	raised := w.sim.Raised()
+	byChannel := map[string]int64{}
+	eventually(t, "the totals are not those of the donations", func() bool {
+		clear(byChannel)
+		donations, _, _ := w.queue.given(t)
+		for _, d := range donations {
+			byChannel[d.Channel] += d.Money.Cents
+			byChannel["all"] += d.Money.Cents
+		}
+		delete(byChannel, "") // given to nobody in particular: there is no total of that
+		return int64(len(donations)) == raised.Donations && maps.Equal(w.queue.totals(t), byChannel)
+	})
+	stop()
+	if len(byChannel) != 6 || byChannel["all"] != raised.Cents {
+		t.Errorf("%v, want %d", byChannel, raised.Cents)
+	}
+}
+
 // What sources say of who is forgotten is taken out: the money stays.
 func TestForgottenDonors(t *testing.T) {
-	w := newCharityWorld(t)
+	w := newCharityWorld(t, usual)
 	w.sim.Begin()
 	_, stop := w.start()
 	var donor string

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"net/http"
 	"net/url"
@@ -248,7 +249,7 @@ func TestSourcesAgree(t *testing.T) {
 	}
 
 	g.twitchAgrees(byID, byLogin)
-	g.tiltifyAgrees(byID, total)
+	g.tiltifyAgrees(byID, byLogin, total)
 	g.goalsAgree(byLogin)
 }
 
@@ -319,7 +320,7 @@ func (g *giving) twitchAgrees(byID map[string]sim.Donated, byLogin map[string]in
 	}
 }
 
-func (g *giving) tiltifyAgrees(byID map[string]sim.Donated, total int64) {
+func (g *giving) tiltifyAgrees(byID map[string]sim.Donated, want map[string]int64, total int64) {
 	g.t.Helper()
 	if status, _ := g.get("/api/public/team_campaigns/sim"); status != http.StatusUnauthorized {
 		g.t.Errorf("Tiltify without a token: %d", status)
@@ -346,7 +347,7 @@ func (g *giving) tiltifyAgrees(byID map[string]sim.Donated, total int64) {
 	type money struct{ Currency, Value string }
 	var campaign struct {
 		Data struct {
-			Raised money `json:"amount_raised"`
+			Raised money `json:"total_amount_raised"`
 		}
 	}
 	header := []string{"Authorization", "Bearer " + token.AccessToken}
@@ -376,6 +377,28 @@ func (g *giving) tiltifyAgrees(byID map[string]sim.Donated, total int64) {
 			break
 		}
 		after = *page.Metadata.After
+	}
+	byLogin, pages := map[string]int64{}, 0
+	for after := ""; ; pages++ {
+		var page struct {
+			Data []struct {
+				ID    string
+				Total money `json:"total_amount_raised"`
+				User  struct{ Slug string }
+			}
+			Metadata struct{ After *string }
+		}
+		g.read("/api/public/team_campaigns/sim/supporting_campaigns?limit=5&after="+after, &page, header...)
+		for _, c := range page.Data {
+			byLogin[c.User.Slug] = cents(g.t, c.Total.Value)
+		}
+		if page.Metadata.After == nil {
+			break
+		}
+		after = *page.Metadata.After
+	}
+	if !maps.Equal(byLogin, want) || pages != 2 {
+		g.t.Errorf("Tiltify says that the channels raised %v on %d pages, want %v", byLogin, pages+1, want)
 	}
 	if sum != total || n != len(byID) {
 		g.t.Errorf("Tiltify lists %d donations of %d cents, want %d of %d", n, sum, len(byID), total)

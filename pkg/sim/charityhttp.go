@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"io"
@@ -16,7 +17,8 @@ const (
 	// rowsPerPage is how many donations a page of the Streamlabs team has, pageStep how far the next
 	// page's first row is from this one's.
 	rowsPerPage, pageStep = 3000, 500
-	tiltifyMost           = 100
+	// tiltifyLeast rows a page has where no limit is asked for, tiltifyMost at most.
+	tiltifyLeast, tiltifyMost = 10, 100
 	// charityScope is what a broadcaster must have granted for their charity campaign to be read.
 	charityScope = "channel:read:charity"
 	membersBase  = 420_000_000_000_000_001
@@ -29,7 +31,7 @@ const (
 //	GET /helix/charity/campaigns|donations       Twitch, with the broadcaster's token
 //	POST /oauth/token                            Tiltify's OAuth host
 //	GET /api/public/campaigns/{id}[/donations]   Tiltify: a campaign per channel, by the channel's id
-//	GET /api/public/team_campaigns/{id}[/donations]
+//	GET /api/public/team_campaigns/{id}[/donations|/supporting_campaigns]
 //	GET /events, /events/{id}/donation_goals/overview, /participations/{id}/donation_goals
 func (s *Sim) charityHandlers(ctx context.Context, mux *http.ServeMux) {
 	get := func(endpoint string, h func(r *http.Request) charityAnswer) http.HandlerFunc {
@@ -58,6 +60,7 @@ func (s *Sim) charityHandlers(ctx context.Context, mux *http.ServeMux) {
 		mux.HandleFunc("GET /api/public/"+kind+"/{campaign}", get("tiltify", s.tiltify(s.tiltifyCampaign)))
 		mux.HandleFunc("GET /api/public/"+kind+"/{campaign}/donations", get("tiltify", s.tiltify(s.tiltifyDonations)))
 	}
+	mux.HandleFunc("GET /api/public/team_campaigns/{campaign}/supporting_campaigns", get("tiltify", s.tiltify(s.tiltifySupporting)))
 	mux.HandleFunc("GET /events", get("goals", s.goalEvents))
 	mux.HandleFunc("GET /events/{event}/donation_goals/overview", get("goals", s.goalOverview))
 	mux.HandleFunc("GET /participations/{participation}/donation_goals", get("goals", s.participationGoals))
@@ -630,42 +633,112 @@ func (s *Sim) money(cents int64) tiltifyMoney {
 	return tiltifyMoney{s.cfg.Charity.Currency, text}
 }
 
-func (s *Sim) tiltifyCampaign(_ *http.Request, id string, channel int) charityAnswer {
-	list, cents, _ := s.standings()
-	name, slug := "Simulated team", id
-	if channel != nobody {
-		name, slug, cents = list[channel].Name, list[channel].Login, list[channel].cents
-	}
-	type user struct {
-		ID       string `json:"id"`
-		Username string `json:"username"`
-		Slug     string `json:"slug"`
-	}
-	return charityAnswer{body: struct {
-		Data any `json:"data"`
-	}{struct {
-		ID       string       `json:"id"`
-		LegacyID int          `json:"legacy_id"`
-		Name     string       `json:"name"`
-		Slug     string       `json:"slug"`
-		Status   string       `json:"status"`
-		Currency string       `json:"currency_code"`
-		Raised   tiltifyMoney `json:"amount_raised"`
-		Total    tiltifyMoney `json:"total_amount_raised"`
-		Goal     tiltifyMoney `json:"goal"`
-		User     user         `json:"user"`
-	}{id, 1, name, slug, "published", s.cfg.Charity.Currency, s.money(cents), s.money(cents), s.money(1_000_000), user{id, name, slug}}}}
+type tiltifyUser struct {
+	ID       string `json:"id"`
+	Username string `json:"username"`
+	Slug     string `json:"slug"`
 }
 
-func (s *Sim) tiltifyDonations(r *http.Request, _ string, channel int) charityAnswer {
-	q := r.URL.Query()
-	limit := 10
-	if v := q.Get("limit"); v != "" {
-		n, err := strconv.Atoi(v)
-		if err != nil || n < 1 || n > tiltifyMost {
-			return charityFailure(http.StatusUnprocessableEntity, "limit: use 1 to 100")
+type tiltifyFundraiser struct {
+	ID       string       `json:"id"`
+	LegacyID int          `json:"legacy_id"`
+	Name     string       `json:"name"`
+	Slug     string       `json:"slug"`
+	Status   string       `json:"status"`
+	Currency string       `json:"currency_code"`
+	Raised   tiltifyMoney `json:"amount_raised"`
+	Total    tiltifyMoney `json:"total_amount_raised"`
+	Goal     tiltifyMoney `json:"goal"`
+	User     tiltifyUser  `json:"user"`
+}
+
+func (s *Sim) fundraiser(id, name, slug string, own, total int64) tiltifyFundraiser {
+	return tiltifyFundraiser{
+		id, 1, name, slug, "published", s.cfg.Charity.Currency, s.money(own), s.money(total), s.money(1_000_000), tiltifyUser{id, name, slug},
+	}
+}
+
+type tiltifyMetadata struct {
+	After  *string `json:"after"`
+	Before *string `json:"before"`
+	Limit  int     `json:"limit"`
+}
+
+type tiltifyPage struct {
+	Data     any             `json:"data"`
+	Metadata tiltifyMetadata `json:"metadata"`
+}
+
+func tiltifyAnswer(data any, limit int, cursor string) charityAnswer {
+	out := tiltifyPage{data, tiltifyMetadata{Limit: limit}}
+	if cursor != "" {
+		out.Metadata.After = &cursor
+	}
+	return charityAnswer{body: out}
+}
+
+// tiltifyLimit is how many rows a page is to have.
+func tiltifyLimit(q url.Values) (int, bool) {
+	v := q.Get("limit")
+	if v == "" {
+		return tiltifyLeast, true
+	}
+	n, err := strconv.Atoi(v)
+	return n, err == nil && n >= 1 && n <= tiltifyMost
+}
+
+// tiltifyCampaign tells what a campaign raised; a team's total has what those raised who support it.
+func (s *Sim) tiltifyCampaign(_ *http.Request, id string, channel int) charityAnswer {
+	list, event, _ := s.standings()
+	var out struct {
+		Data tiltifyFundraiser `json:"data"`
+	}
+	if channel == nobody {
+		own := event
+		for _, ch := range list {
+			own -= ch.cents
 		}
-		limit = n
+		out.Data = s.fundraiser(id, "Simulated team", id, own, event)
+	} else {
+		ch := list[channel]
+		out.Data = s.fundraiser(id, ch.Name, ch.Login, ch.cents, ch.cents)
+	}
+	return charityAnswer{body: out}
+}
+
+// tiltifySupporting lists the campaigns that support the team's: one of each channel.
+func (s *Sim) tiltifySupporting(r *http.Request, _ string, _ int) charityAnswer {
+	q := r.URL.Query()
+	limit, ok := tiltifyLimit(q)
+	if !ok {
+		return charityFailure(http.StatusUnprocessableEntity, "limit: use 1 to 100")
+	}
+	list, _, _ := s.standings()
+	from := 0
+	if after := q.Get("after"); after != "" {
+		n, err := strconv.Atoi(strings.TrimPrefix(after, "c"))
+		if err != nil || n < 0 || n > len(list) {
+			return charityFailure(http.StatusUnprocessableEntity, "after: no cursor")
+		}
+		from = n
+	}
+	to := min(from+limit, len(list))
+	data := make([]tiltifyFundraiser, 0, to-from)
+	for _, ch := range list[from:to] {
+		data = append(data, s.fundraiser(ch.ID, ch.Name, ch.Login, ch.cents, ch.cents))
+	}
+	cursor := ""
+	if to < len(list) {
+		cursor = "c" + strconv.Itoa(to)
+	}
+	return tiltifyAnswer(data, limit, cursor)
+}
+
+func (s *Sim) tiltifyDonations(r *http.Request, id string, channel int) charityAnswer {
+	q := r.URL.Query()
+	limit, ok := tiltifyLimit(q)
+	if !ok {
+		return charityFailure(http.StatusUnprocessableEntity, "limit: use 1 to 100")
 	}
 	rows, cursor, err := s.cursorPage(channel, q.Get("after"), limit)
 	if err != nil {
@@ -686,26 +759,14 @@ func (s *Sim) tiltifyDonations(r *http.Request, _ string, channel int) charityAn
 		d := &rows[i]
 		at := time.Unix(d.created, 0).UTC().Format("2006-01-02T15:04:05.000000Z")
 		data[i] = donated{
-			ID: strconv.FormatUint(d.id, 10), LegacyID: int(d.id % 1_000_000), Campaign: d.of.ID, Amount: s.money(d.cents),
+			ID: strconv.FormatUint(d.id, 10), LegacyID: int(d.id % 1_000_000), Campaign: cmp.Or(d.of.ID, id), Amount: s.money(d.cents),
 			DonorName: donorOr(d.donor, "Anonymous"), CompletedAt: at, CreatedAt: at,
 		}
 		if text := commentOf(&d.donation); text != "" {
 			data[i].Comment = &text
 		}
 	}
-	type metadata struct {
-		After  *string `json:"after"`
-		Before *string `json:"before"`
-		Limit  int     `json:"limit"`
-	}
-	meta := metadata{Limit: limit}
-	if cursor != "" {
-		meta.After = &cursor
-	}
-	return charityAnswer{body: struct {
-		Data     []donated `json:"data"`
-		Metadata metadata  `json:"metadata"`
-	}{data, meta}}
+	return tiltifyAnswer(data, limit, cursor)
 }
 
 // goalEvent is the id of the one event that the goals' API has.
