@@ -24,6 +24,9 @@ const (
 	fillAgain = 30 * time.Minute
 	// cursorTries is how often a cursor is tried before all is read from the beginning.
 	cursorTries = 3
+	// lastRepeats is how many pages in a row must have nothing new to be the last one, again and again: a
+	// single one is so too where as many donations as a page has came between two requests.
+	lastRepeats = 2
 	// maxBad bounds what is remembered of rows that can't be read.
 	maxBad = 10_000
 )
@@ -67,6 +70,8 @@ type filling struct {
 	last int
 	keys map[uint64]int
 	tail uint64
+	// repeats is how many pages in a row had nothing that the one before had not.
+	repeats int
 	// stride is how many pages are stepped over at once, measured by how much pages overlap.
 	stride int
 	// torn says that two pages did not overlap although they should; spoilt that rows could not be read.
@@ -296,6 +301,7 @@ func (p *poller) poll(ctx context.Context, f *feed, events []*eventView, slot ti
 		pos            = position{page: f.paging.first}
 		knew           = f.knows()
 		seen           = map[uint64]bool{}
+		repeats        int
 		etag, modified string
 	)
 	for page := range maxPollPages {
@@ -324,7 +330,12 @@ func (p *poller) poll(ctx context.Context, f *feed, events []*eventView, slot ti
 		switch f.paging.by {
 		case pagingPage:
 			pos.page++
-			end = end || page > 0 && !slices.ContainsFunc(keys, func(k uint64) bool { return !seen[k] })
+			if slices.ContainsFunc(keys, func(k uint64) bool { return !seen[k] }) {
+				repeats = 0
+			} else {
+				repeats++
+			}
+			end = end || repeats >= lastRepeats
 		case pagingCursor:
 			end = end || r.next == "" || r.next == pos.cursor
 			pos.cursor = r.next
@@ -734,7 +745,10 @@ func (p *poller) fillPage(ctx context.Context, f *feed, events []*eventView, slo
 		end = end || r.next == "" || r.next == fl.pos.cursor
 		fl.pos.cursor = r.next
 	case !fl.pos.oldest:
-		end = end || !first && !fresh
+		if fl.repeats++; first || fresh {
+			fl.repeats = 0
+		}
+		end = end || fl.repeats >= lastRepeats
 		fl.pos.page++
 	case !first && fl.stride > 1 && !overlaps:
 		// Stepped too far, or past the end: go on by single pages from the last one that is sure.

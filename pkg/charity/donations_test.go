@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -433,6 +434,53 @@ func TestEventsAreLeft(t *testing.T) {
 				w.run(end.Add(c.left).Sub(w.clock.Now()))
 				if got := at(w); got != "" {
 					t.Errorf("%s after the end it is still asked for %q", c.left, got)
+				}
+			})
+		})
+	}
+}
+
+// Donations that come between two requests move those before them to later pages: by a whole page too, and then
+// one page looks like the one before it.
+func TestListThatMovesByAPage(t *testing.T) {
+	t.Parallel()
+	const source = `
+  - name: own
+    kind: json
+    currency: EUR
+    donations: {url: "https://own.example/d", list: $, id: id, amount: amount, unit: cents, time: at, pagination: {by: page}}
+`
+	for name, clamps := range map[string]bool{"empty after the last page": false, "the last page again after it": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				const rows = 10
+				size, moves := 30, 0
+				w := open(t, time.Minute+time.Second, sourcesAt(t, source), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					page, err := strconv.Atoi(r.URL.Query().Get("page"))
+					if err != nil {
+						t.Error(err)
+					}
+					if page == 2 && moves < 2 { // while all are read, and while the newest are
+						moves++
+						size += rows
+					}
+					if clamps {
+						page = min(page, (size+rows-1)/rows)
+					}
+					var list []string
+					for id := size - (page-1)*rows; id > max(0, size-page*rows); id-- {
+						list = append(list, fmt.Sprintf(`{"id":%d,"amount":100,"at":"2026-09-04T18:00:01Z"}`, id))
+					}
+					fmt.Fprintf(w, "[%s]", strings.Join(list, ","))
+				}))
+				time.AfterFunc(20*time.Second, func() { size += rows + 5 })
+				w.run(time.Minute)
+				if n := len(of[*record.Donation](w)); n != size || moves != 2 {
+					t.Errorf("%d of %d donations, moved %d times", n, size, moves)
+				}
+				if got := w.covered(); got != "18:00:00-18:02:00" {
+					t.Errorf("covered %s", got)
 				}
 			})
 		})
