@@ -188,7 +188,7 @@ func (c *correctionListCmd) Run(ctx context.Context, env app.Env) error {
 	}, func(w io.Writer, list control.Corrections) {
 		table(w, "TOTAL\t>RAW\t>CORRECTED\tAT\tCOVERAGE", func(add func(...any)) {
 			for _, t := range list.Totals {
-				add(cmp.Or(t.Login, t.Channel), money.Format(t.Raw, list.Currency, money.English), money.Format(t.Corrected, list.Currency, money.English),
+				add(whose(t.Login, t.Channel), money.Format(t.Raw, list.Currency, money.English), money.Format(t.Corrected, list.Currency, money.English),
 					showTime(t.At, zone), t.Coverage)
 			}
 		})
@@ -197,16 +197,36 @@ func (c *correctionListCmd) Run(ctx context.Context, env app.Env) error {
 			return
 		}
 		fmt.Fprintln(w)
-		table(w, "ID\tSTATE\tCHANNEL\tSOURCE\tKIND\tFROM\tTO\tEFFECT NOW\tAUTHOR\tREASON", func(add func(...any)) {
+		table(w, "ID\tSTATE\tCHANNEL\tSOURCE\tKIND\tFROM\tTO\t>EFFECT NOW", func(add func(...any)) {
 			for _, x := range list.Corrections {
-				kind, effect := x.Kind, money.Format(x.Effect, x.Currency, money.English)
+				kind, effect, said := x.Kind, money.Format(x.Effect, x.Currency, money.English), x.Reason
 				if x.Withdraws != "" {
-					kind, effect = "withdraws "+bareID(x.Withdraws)[:8], "-"
+					kind, effect, said = "-", "-", "withdraws "+bareID(x.Withdraws)[:8]+": "+said
 				}
-				add(bareID(x.ID)[:8], x.State, cmp.Or(x.Login, x.Channel), x.Source, kind, showTime(x.Time, zone), showTime(x.To, zone), effect, x.Author, x.Reason)
+				add(bareID(x.ID)[:8], x.State, whose(x.Login, x.Channel), x.Source, kind, shortTime(x.Time, zone), shortTime(x.To, zone), effect)
+				add("  " + x.Author + ": " + said)
 			}
 		})
 	})
+}
+
+// whose names the channel of a total, or the event.
+func whose(login, channel string) string {
+	if channel == record.AllChannels {
+		return "the event"
+	}
+	return cmp.Or(login, channel)
+}
+
+// shortTime writes a moment of an event in its time zone.
+func shortTime(t time.Time, zone string) string {
+	if t.IsZero() {
+		return "-"
+	}
+	if loc, err := time.LoadLocation(zone); err == nil {
+		t = t.In(loc)
+	}
+	return t.Format("2 Jan 15:04:05")
 }
 
 type correctionWithdrawCmd struct {

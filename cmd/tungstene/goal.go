@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -154,7 +153,7 @@ func (c *goalListCmd) Run(ctx context.Context, env app.Env) error {
 					missing = money.Format(g.Missing, g.Money.Currency, money.English)
 				}
 				id := bareID(g.ID)
-				add(id[:min(8, len(id))], cmp.Or(g.Login, g.Channel), g.Category, money.Format(g.Money.Cents, g.Money.Currency, money.English),
+				add(id[:min(8, len(id))], whose(g.Login, g.Channel), g.Category, money.Format(g.Money.Cents, g.Money.Currency, money.English),
 					goalState(g), missing, showETA(g.ETA, zone), g.Name)
 			}
 		})
@@ -216,7 +215,7 @@ func (goalShowCmd) Help() string {
 func (c *goalShowCmd) Run(ctx context.Context, env app.Env) error {
 	return showOne(ctx, &c.operator, env, c.Event, c.ID, func(w io.Writer, g control.GoalView, zone string) {
 		fmt.Fprintf(w, "%s  %s\nchannel       %s\ncategory      %s\namount        %s\nstate         %s\n",
-			bareID(g.ID), g.Name, cmp.Or(g.Login, g.Channel), g.Category, money.Format(g.Money.Cents, g.Money.Currency, money.English), goalState(&g))
+			bareID(g.ID), g.Name, whose(g.Login, g.Channel), g.Category, money.Format(g.Money.Cents, g.Money.Currency, money.English), goalState(&g))
 		if g.Known && g.Category != record.GoalIncentive {
 			fmt.Fprintf(w, "current       %s\nmissing       %s\n",
 				money.Format(g.Current, g.Money.Currency, money.English), money.Format(g.Missing, g.Money.Currency, money.English))

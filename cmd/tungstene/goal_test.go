@@ -106,7 +106,9 @@ func TestMoneyCommands(t *testing.T) {
 	if l := do(app.ExitOK, "89.9%", "goal", "list", "--event", "one"); strings.Contains(l, "reached") {
 		t.Errorf("%s", l)
 	}
-	do(app.ExitOK, "-€600.00", "correction", "list", "--event", "one")
+	if l := do(app.ExitOK, "-€600.00", "correction", "list", "--event", "one"); !strings.Contains(l, "\nthe event  €1,500.00") || !strings.Contains(l, ": cash\n") {
+		t.Errorf("%s", l)
+	}
 	do(app.ExitOK, "corrected   €900.00 → €1,500.00", "correction", "withdraw", "--event", "one", added[:8], "--reason", "it was not")
 	do(app.ExitOK, "withdrawal", "correction", "list", "--event", "one")
 	do(app.ExitOK, "nothing looks wrong", "correction", "suspects", "--event", "one")

@@ -83,6 +83,7 @@ func TestWrongUse(t *testing.T) {
 	}{
 		{"", "expected one of"},
 		{"dmo", "unexpected argument dmo"},
+		{"stats --channel", "--channel: give it a value"},
 		{"demo --replicas 3", "--replicas 3: use 1 or 2"},
 		{"demo --rate 0", "must be above 0"},
 		{"demo --from 2020-01-01T00:00:00Z", "--from goes with --replay"},

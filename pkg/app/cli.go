@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -154,7 +155,7 @@ func (p Program) Main(args []string) (code int) {
 		return code
 	}
 	if err != nil {
-		fmt.Fprintf(p.Stderr, "%s: %v\n", p.Name, err)
+		fmt.Fprintf(p.Stderr, "%s: %s\n", p.Name, noValue.ReplaceAllString(err.Error(), "give it a value"))
 		var perr *kong.ParseError
 		if errors.As(err, &perr) && perr.Context != nil {
 			fmt.Fprintf(p.Stderr, "see: %s --help\n", helpOf(p.Name, perr.Context))
@@ -179,6 +180,9 @@ func (p Program) Main(args []string) (code int) {
 	fmt.Fprintf(p.Stderr, "%s: %v\n", p.Name, err)
 	return ExitFailed
 }
+
+// noValue is what kong says where the arguments end after a flag that takes a value.
+var noValue = regexp.MustCompile(`expected \S+ value but got "EOL" \(<EOL>\)`)
 
 // moment reads a flag that is a time, or a pointer to one.
 func moment(ctx *kong.DecodeContext, target reflect.Value) error {
