@@ -90,8 +90,9 @@ const (
 
 func (f *feed) fills() bool { return f.paging.by != pagingNone && f.paging.by != "" }
 
-// prepare makes room for the events, and has all donations read when an event is new or has changed.
-func (f *feed) prepare(events []*eventView) {
+// prepare makes room for the events, and has all donations read when an event is new, has changed, or is
+// over: then whatever the source listed late or changed, however far down, is known before nobody asks any more.
+func (f *feed) prepare(events []*eventView, slot time.Time) {
 	if f.known == nil {
 		f.known, f.marks = map[string]map[uint64]uint64{}, map[string]uint64{}
 		f.times, f.looked = map[string]map[uint64]sight{}, map[string]bool{}
@@ -106,8 +107,12 @@ func (f *feed) prepare(events []*eventView) {
 				f.begun = false // nothing can overlap with what is known to it
 			}
 		}
-		again = again || f.marks[e.Slug] != e.mark
-		f.marks[e.Slug] = e.mark
+		mark := e.mark
+		if !slot.Before(e.End) {
+			mark = ^mark
+		}
+		again = again || f.marks[e.Slug] != mark
+		f.marks[e.Slug] = mark
 	}
 	for slug := range f.known {
 		if !slices.ContainsFunc(events, func(e *eventView) bool { return e.Slug == slug }) {
@@ -194,7 +199,7 @@ func (p *poller) pollDonations(ctx context.Context, slot, next time.Time) {
 			return
 		}
 		p.began(f, slot, next)
-		f.prepare(events)
+		f.prepare(events, slot)
 		if !f.refill.IsZero() && !slot.Before(f.refill) && f.fill == nil {
 			f.refill = time.Time{}
 			f.startFill()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -438,6 +439,32 @@ func TestEventsAreLeft(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What a source lists late, or changes, further down than the newest page is read when the event is over, before
+// its donations are said to be all there.
+func TestAllAreReadAtTheEnd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &team{size: 30, step: 5}
+		s.many(100, begin)
+		w := open(t, 57*time.Minute, sourcesAt(t, teamSource), s)
+		time.AfterFunc(time.Minute, func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.gifts[3].cents += 77
+			s.gifts = slices.Insert(s.gifts, 5, gift{id: 7000, cents: 5000, at: begin.Add(5 * time.Second), member: "aducine"})
+		})
+		w.run(2 * time.Minute)
+		before := w.total()["44842076"]
+		w.run(2 * time.Minute)
+		if got := w.total()["44842076"]; got != before+5077 {
+			t.Errorf("%d at the end, %d before", got, before)
+		}
+		if e := w.poller.Status()[0].Events; len(e) != 0 {
+			t.Errorf("still polled for %q", e)
+		}
+	})
 }
 
 // Donations that come between two requests move those before them to later pages: by a whole page too, and then
