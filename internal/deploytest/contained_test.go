@@ -38,6 +38,7 @@ type container struct {
 	secrets map[string]string
 	said    map[string]*bytes.Buffer // what programs print, by name
 	running map[string]*exec.Cmd
+	made    []string // what the test itself gave to the programs' user
 }
 
 func newContainer(t *testing.T) *container {
@@ -70,6 +71,7 @@ func newContainer(t *testing.T) *container {
 
 func (c *container) own(path string) {
 	c.t.Helper()
+	c.made = append(c.made, path)
 	if os.Getuid() == 0 {
 		if err := os.Chown(path, containedUser, containedUser); err != nil {
 			c.t.Fatal(err)
@@ -387,6 +389,21 @@ func (c *container) clean(t *testing.T) {
 	left, err := os.ReadDir(c.locked)
 	if err != nil || len(left) > 0 {
 		t.Errorf("the locked folder holds %v, %v", left, err)
+	}
+	for _, folder := range []string{"/", "/tmp", "/var/tmp", "/dev/shm", "/run", c.dir} { // where everybody may write
+		entries, err := os.ReadDir(folder)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Error(err)
+		}
+		for _, e := range entries {
+			info, err := e.Info()
+			if err != nil {
+				continue // somebody else's, and gone
+			}
+			if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Uid == containedUser && !slices.Contains(c.made, filepath.Join(folder, e.Name())) {
+				t.Errorf("a program has written %s", filepath.Join(folder, e.Name()))
+			}
+		}
 	}
 	for name := range c.running {
 		if !slices.Contains([]string{"master", "collector", "consumer"}, name) {

@@ -3,6 +3,8 @@ package collector
 import (
 	"log/slog"
 	"time"
+
+	"github.com/tungstene/tungstene/pkg/control"
 )
 
 // Pulse is how one channel talks; tests beat it by hand.
@@ -51,3 +53,9 @@ var (
 	Observe = (*fill).observe
 	Left    = (*fill).left
 )
+
+// Says is what an outbox of these bounds tells.
+func Says(f *Fill, bytes int64, age time.Duration, full Policy) []control.Condition {
+	o := &outbox{bytes: bytes, age: age, fill: *f}
+	return o.conditions(full)
+}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -280,6 +281,22 @@ func TestHowLongTheOutboxLasts(t *testing.T) {
 	if d := left(); d != 800*time.Second {
 		t.Errorf("%v left, want 800 s", d)
 	}
+	says := func(bytes int64, age time.Duration, full collector.Policy) string {
+		list := collector.Says(&f, bytes, age, full)
+		if len(list) != 1 || list[0].Name != "outbox-filling" || list[0].Since.Sub(gone).Abs() > 15*time.Second {
+			t.Fatalf("%+v", list)
+		}
+		return list[0].Detail
+	}
+	for _, told := range []struct{ got, want string }{
+		{says(1000*mib, 72*time.Hour, collector.Stop), "holds 600 MiB of 1000 MiB; at the present rate it is full in 13m, and nothing more is read then: see to the queue"},
+		{says(8192*mib, 72*time.Hour, collector.Drop), "holds 600 MiB of 8 GiB; at the present rate it is full in 4h13m, and what arrives then is dropped: see to the queue"},
+		{says(1000*mib, 15*time.Minute, collector.Stop), "its oldest records have waited for 13m of 15m; it counts as full in 2m, and nothing more is read then"},
+	} {
+		if !strings.Contains(told.got, told.want) {
+			t.Errorf("it says %q, want %q", told.got, told.want)
+		}
+	}
 	// Its age is nearer.
 	if d, byAge := collector.Left(&f, 1<<50, 15*time.Minute); !byAge || d != 15*time.Minute-now.Sub(gone) {
 		t.Errorf("%v left, by age: %v", d, byAge)
@@ -289,7 +306,7 @@ func TestHowLongTheOutboxLasts(t *testing.T) {
 		now = now.Add(time.Second)
 		bytes -= 2 * mib
 		collector.Observe(&f, now, bytes, gone)
-		if i > 5 && left() != 0 {
+		if i > 5 && (left() != 0 || len(collector.Says(&f, 1000*mib, 0, collector.Stop)) > 0) {
 			t.Fatal("filling while it is drained")
 		}
 	}
