@@ -528,7 +528,7 @@ func (c *statsLeaderboardCmd) show(w io.Writer, r *statistics.Reader, b statisti
 				value = marked(least, minutesText(row.Value.N), row.Value.Coverage, 0)
 			}
 			if row.Share > 0 {
-				share = fmt.Sprintf("%.1f %%", row.Share*100)
+				share = shareText(row.Share, row.Value.Coverage)
 			}
 			switch {
 			case row.New && !b.Before.IsZero():
@@ -642,7 +642,7 @@ func (c *statsCategoriesCmd) Run(ctx context.Context, env app.Env) error {
 				if name == "" {
 					name = "(none)"
 				}
-				add(name, one.Channels, lengthText(one.Time),
+				add(name, one.Channels, marked(about, lengthText(one.Time), one.StreamMinutes.Coverage, 0),
 					sumText(statistics.Measure{N: one.WatchMinutes.N / 60, Coverage: one.WatchMinutes.Coverage}),
 					countText(one.Messages), countText(one.Peak))
 			}
@@ -694,6 +694,7 @@ func (c *statsBurstsCmd) Run(ctx context.Context, env app.Env) error {
 				if b.Of == statistics.OfDonations {
 					peak, level = money.Format(b.Peak, curve.Currency, "en"), money.Format(int64(b.Level), curve.Currency, "en")
 				}
+				peak, level = marked(least, peak, b.Coverage, 0), marked(about, level, b.Coverage, 0)
 				what := make([]string, len(b.Moments))
 				for i, m := range b.Moments {
 					what[i] = momentText(m, curve.Currency)
@@ -780,6 +781,7 @@ func (c *statsOverlapCmd) one(w io.Writer, r *statistics.Reader, a *statistics.A
 	// A channel without a message is not among those of an Audience.
 	own := channelAudience{Event: a.Event, Range: a.Range, ChannelAudience: statistics.ChannelAudience{
 		Streamer: who, Chatters: statistics.Count{Coverage: record.Unknown}, Messages: statistics.Count{Coverage: record.Unknown},
+		Only: statistics.Count{Coverage: record.Unknown}, Newcomers: statistics.Count{Coverage: record.Unknown},
 		Spread: []statistics.Bucket{},
 	}, Overlaps: []statistics.Overlap{}}
 	names := map[string]string{}
@@ -806,8 +808,8 @@ func (c *statsOverlapCmd) one(w io.Writer, r *statistics.Reader, a *statistics.A
 	}
 	fmt.Fprintf(w, "%s: %s chatters, %s messages, %s to %s\n", who.Name, countText(own.Chatters), countText(own.Messages), when(r, a.From), when(r, a.To))
 	fmt.Fprintf(w, "%s wrote in no other channel, %s wrote here first\n\n",
-		marked(about, grouped(own.Only), own.Messages.Coverage, 0), marked(about, grouped(own.Newcomers), own.Messages.Coverage, 0))
-	showSpread(w, own.Spread)
+		marked(about, grouped(own.Only.N), own.Only.Coverage, 0), marked(about, grouped(own.Newcomers.N), own.Newcomers.Coverage, 0))
+	showSpread(w, own.Spread, own.Messages.Coverage)
 	if len(own.Overlaps) == 0 {
 		return nil
 	}
@@ -818,14 +820,18 @@ func (c *statsOverlapCmd) one(w io.Writer, r *statistics.Reader, a *statistics.A
 			if o.B == who.Channel {
 				other, here, there = o.A, o.OfB, o.OfA
 			}
-			add(names[other], grouped(o.Shared), fmt.Sprintf("%.1f %%", here*100), fmt.Sprintf("%.1f %%", there*100))
+			add(names[other], marked(least, grouped(o.Shared), o.Coverage, 0), shareText(here, o.Coverage), shareText(there, o.Coverage))
 		}
 	})
 	return nil
 }
 
-// showSpread shows how many chatters wrote how much.
-func showSpread(w io.Writer, spread []statistics.Bucket) {
+func shareText(share float64, coverage string) string {
+	return marked(about, fmt.Sprintf("%.1f %%", share*100), coverage, 0)
+}
+
+// showSpread shows how many chatters wrote how much: who wrote in a gap too may belong into another class.
+func showSpread(w io.Writer, spread []statistics.Bucket, coverage string) {
 	table(w, "WROTE\t>CHATTERS\t>MESSAGES", func(add func(...any)) {
 		for _, b := range spread {
 			span := grouped(b.Min) + " to " + grouped(b.Max)
@@ -835,7 +841,7 @@ func showSpread(w io.Writer, spread []statistics.Bucket) {
 			case b.Min:
 				span = grouped(b.Min)
 			}
-			add(span, grouped(b.Chatters), grouped(b.Messages))
+			add(span, marked(about, grouped(b.Chatters), coverage, 0), marked(about, grouped(b.Messages), coverage, 0))
 		}
 	})
 }
@@ -846,7 +852,7 @@ func showAudience(w io.Writer, r *statistics.Reader, a *statistics.Audience) {
 		names[c.Channel] = c.Name
 	}
 	fmt.Fprintf(w, "%s chatters, %s messages, %s to %s\n\n", countText(a.Chatters), countText(a.Messages), when(r, a.From), when(r, a.To))
-	showSpread(w, a.Spread)
+	showSpread(w, a.Spread, a.Messages.Coverage)
 	fmt.Fprintln(w)
 	table(w, "DAY\t>CHATTERS\t>NEW\t>RETURNING", func(add func(...any)) {
 		for _, d := range a.Days {
@@ -857,7 +863,7 @@ func showAudience(w io.Writer, r *statistics.Reader, a *statistics.Audience) {
 	fmt.Fprintln(w)
 	table(w, "CHANNELS\t\t>SHARED\t>OF THE FIRST\t>OF THE SECOND", func(add func(...any)) {
 		for _, o := range a.Overlaps {
-			add(names[o.A], names[o.B], grouped(o.Shared), fmt.Sprintf("%.1f %%", o.OfA*100), fmt.Sprintf("%.1f %%", o.OfB*100))
+			add(names[o.A], names[o.B], marked(least, grouped(o.Shared), o.Coverage, 0), shareText(o.OfA, o.Coverage), shareText(o.OfB, o.Coverage))
 		}
 	})
 }
@@ -900,7 +906,7 @@ func (c *statsCompareCmd) Run(ctx context.Context, env app.Env) error {
 			return marked(least, money.FormatWhole(int64(m.N), currency, money.English), m.Coverage, 0)
 		}
 		after := lengthText
-		if c.Step%time.Hour == 0 {
+		if !slices.ContainsFunc(res.Points, func(p statistics.ComparisonPoint) bool { return p.After%time.Hour != 0 }) {
 			after = func(d time.Duration) string { return fmt.Sprintf("%d h", d/time.Hour) }
 		}
 		times := func(m statistics.Measure) string {
@@ -908,9 +914,9 @@ func (c *statsCompareCmd) Run(ctx context.Context, env app.Env) error {
 				return "-"
 			}
 			if m.N >= 10 {
-				return fmt.Sprintf("×%.0f", m.N)
+				return marked(about, fmt.Sprintf("×%.0f", m.N), m.Coverage, 0)
 			}
-			return fmt.Sprintf("×%.2f", m.N)
+			return marked(about, fmt.Sprintf("×%.2f", m.N), m.Coverage, 0)
 		}
 		table(env.Stdout, ">AFTER\t>VIEWERS\t>THERE\t>\t>MESSAGES\t>THERE\t>\t>TOTAL\t>THERE\t>", func(add func(...any)) {
 			for _, p := range res.Points {

@@ -7,7 +7,8 @@ import (
 )
 
 // Audience is who chatted where, counted exactly from the messages of a range. It knows people by
-// pseudonym while it counts and tells none of them.
+// pseudonym while it counts and tells none of them. Spread, Reach and Emotes are as complete as the
+// messages beside them.
 type Audience struct {
 	Event string `json:"event"`
 	Range
@@ -36,9 +37,10 @@ type ChannelAudience struct {
 	Streamer
 	Chatters Count `json:"chatters"`
 	Messages Count `json:"messages"`
-	// Only wrote in no other channel. Newcomers wrote here first of all channels of the event.
-	Only      int64 `json:"only"`
-	Newcomers int64 `json:"newcomers"`
+	// Only wrote in no other channel: as complete as all channels are. Newcomers wrote here first of all
+	// channels of the event: as complete as those are since its start.
+	Only      Count `json:"only"`
+	Newcomers Count `json:"newcomers"`
 	// Spread is how many of its chatters wrote how much in it.
 	Spread []Bucket `json:"spread"`
 }
@@ -53,13 +55,15 @@ type Overlap struct {
 	OfA     float64 `json:"of_a"`
 	OfB     float64 `json:"of_b"`
 	Jaccard float64 `json:"jaccard"`
+	// Coverage is of both channels.
+	Coverage string `json:"coverage"`
 }
 
 // Crowd is the chatters of one hour or day.
 type Crowd struct {
 	Time time.Time `json:"time"`
 	// Chatters wrote in it: Newcomers had never written in the event before, Returning had, before this
-	// hour or day.
+	// hour or day. Those two are as complete as all is since the event's start: who wrote in a gap is new.
 	Chatters  Count `json:"chatters"`
 	Newcomers Count `json:"newcomers"`
 	Returning Count `json:"returning"`

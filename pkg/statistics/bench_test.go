@@ -219,7 +219,7 @@ func BenchmarkCensus(b *testing.B) {
 		runtime.ReadMemStats(&m)
 		b.ReportMetric(float64(m.HeapAlloc)/(1<<20), "MiB")
 		b.StartTimer()
-		if a := c.Audience(nil, record.Complete); a.Chatters.N < people*9/10 {
+		if a := c.Audience(nil, read); a.Chatters.N < people*9/10 {
 			b.Fatal(a.Chatters)
 		}
 	}

@@ -20,6 +20,9 @@ const (
 type Burst struct {
 	Streamer
 	Of string `json:"of"`
+	// Coverage is of all its minutes, and of those that its level is of. A peak of a part may have been
+	// higher.
+	Coverage string `json:"coverage"`
 	// Range is when it was above the threshold; PeakAt its highest minute, and Peak that minute's
 	// number.
 	Range
@@ -90,7 +93,9 @@ const mostMoments = 5
 
 // BurstsOf are the bursts of a curve of minutes, of OfMessages or OfDonations, ranked. The moments are
 // those of the channel, in any order; the largest donation is taken from the curve. A minute that is
-// not known is neither part of a burst nor of a level.
+// not known is neither part of a burst nor of a level. OfDonations is by how much the corrected total
+// grew; by single donations, where those are known of more minutes: a total that is sampled every five
+// minutes can't say in which of them it was.
 func BurstsOf(c Curve, of string, moments []Moment, cfg BurstConfig) []Burst {
 	cfg = cfg.withDefaults()
 	window := int(cfg.Window / time.Minute)
@@ -99,25 +104,26 @@ func BurstsOf(c Curve, of string, moments []Moment, cfg BurstConfig) []Burst {
 		recent = make([]float64, 0, window) // the known minutes of the window, oldest first
 		times  = make([]time.Time, 0, window)
 	)
+	number := numberOf(c, of)
 	for i := range c.Points {
 		p := &c.Points[i]
-		n, known := numberOf(p, of)
+		n := number(p)
 		for len(times) > 0 && p.Time.Sub(times[0]) > cfg.Window {
 			recent, times = slices.Delete(recent, 0, 1), slices.Delete(times, 0, 1)
 		}
-		if !known {
+		if !n.Known() {
 			continue
 		}
 		if len(recent) >= max(window/3, 1) {
-			if b, ok := cfg.judge(n, recent, of); ok {
+			if b, ok := cfg.judge(n.N, recent, of); ok {
 				b.Streamer, b.Range, b.PeakAt = c.Streamer, Range{p.Time, p.Time.Add(time.Minute)}, p.Time
 				bursts = join(bursts, b, cfg.Gap)
 			}
 		}
-		recent, times = append(recent, float64(n)), append(times, p.Time)
+		recent, times = append(recent, float64(n.N)), append(times, p.Time)
 	}
 	for i := range bursts {
-		bursts[i].explain(c, of, moments, cfg.Lead)
+		bursts[i].explain(c, number, moments, cfg)
 	}
 	return Ranked(bursts, cfg.Most)
 }
@@ -131,13 +137,27 @@ func Ranked(bursts []Burst, most int) []Burst {
 	return bursts[:min(most, len(bursts))]
 }
 
-// numberOf is what bursts are looked for in. What was given in a minute counts only if it is known when
-// it was: after a gap the total jumps by itself.
-func numberOf(p *Point, of string) (n int64, known bool) {
-	if of == OfDonations {
-		return max(p.RaisedCorrected.N, 0), p.RaisedCorrected.Coverage == record.Complete
+// numberOf is what bursts of a curve are looked for in. What was given in a minute counts only if it is known
+// when it was: after a gap the total jumps by itself.
+func numberOf(c Curve, of string) func(p *Point) Count {
+	if of != OfDonations {
+		return func(p *Point) Count { return p.Messages }
 	}
-	return p.Messages.N, p.Messages.Known()
+	sure := func(n Count) Count {
+		if n.Coverage != record.Complete {
+			return Count{Coverage: record.Unknown}
+		}
+		return Count{N: max(n.N, 0), Coverage: record.Complete}
+	}
+	raised, given := 0, 0
+	for i := range c.Points {
+		raised += b2i(sure(c.Points[i].RaisedCorrected).Known())
+		given += b2i(sure(c.Points[i].Given).Known())
+	}
+	if given > raised {
+		return func(p *Point) Count { return sure(p.Given) }
+	}
+	return func(p *Point) Count { return sure(p.RaisedCorrected) }
 }
 
 // judge reports whether a minute stands out of those before it.
@@ -195,15 +215,19 @@ func join(bursts []Burst, b Burst, gap time.Duration) []Burst {
 }
 
 // explain sums up a burst and says what happened.
-func (b *Burst) explain(c Curve, of string, moments []Moment, lead time.Duration) {
-	near := Range{b.From.Add(-lead), b.PeakAt.Add(time.Minute)}
+func (b *Burst) explain(c Curve, number func(p *Point) Count, moments []Moment, cfg BurstConfig) {
+	near := Range{b.From.Add(-cfg.Lead), b.PeakAt.Add(time.Minute)}
+	measured := Range{b.From.Add(-cfg.Window), b.To}
+	b.Coverage = record.Complete
 	largest := Moment{Channel: c.Channel, Kind: MomentDonation}
 	b.Sum = 0
 	for i := range c.Points {
 		p := &c.Points[i]
+		if measured.Contains(p.Time) && number(p).Coverage != record.Complete {
+			b.Coverage = record.Partial
+		}
 		if b.Contains(p.Time) {
-			n, _ := numberOf(p, of)
-			b.Sum += n
+			b.Sum += number(p).N
 		}
 		if near.Contains(p.Time) && p.Largest.N > largest.Number {
 			largest.Time, largest.Number = p.Time, p.Largest.N

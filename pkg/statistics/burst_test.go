@@ -76,6 +76,31 @@ func TestBursts(t *testing.T) {
 	}
 }
 
+// A total that is sampled every five minutes can't say when it was given; single donations do.
+func TestBurstsOfSingleDonations(t *testing.T) {
+	t.Parallel()
+	c := chat(slices.Concat(repeat(10, 50), []int64{400, 300}, repeat(10, 50))...)
+	for i := range c.Points {
+		p := &c.Points[i]
+		p.Given, p.RaisedCorrected = complete(p.Messages.N*100), unknown()
+		if i%5 == 0 {
+			p.RaisedCorrected = complete(5000)
+		}
+	}
+	c.Points[47].Messages = partial(10)
+	for _, of := range []string{statistics.OfDonations, statistics.OfMessages} {
+		cents, coverage := int64(100), record.Complete
+		if of == statistics.OfMessages {
+			cents, coverage = 1, record.Partial
+		}
+		bursts := statistics.BurstsOf(c, of, nil, statistics.BurstConfig{})
+		if len(bursts) != 1 || !bursts[0].PeakAt.Equal(c.Points[50].Time) || bursts[0].Peak != 400*cents || bursts[0].Sum != 700*cents ||
+			bursts[0].Level != float64(10*cents) || bursts[0].Coverage != coverage {
+			t.Errorf("%s: %+v", of, bursts)
+		}
+	}
+}
+
 func TestWhatHappenedInABurst(t *testing.T) {
 	t.Parallel()
 	c := chat(slices.Concat(repeat(10, 60), []int64{300, 500}, repeat(10, 60))...)

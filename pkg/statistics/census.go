@@ -261,14 +261,12 @@ func (p *Poll) Close() {
 	p.people, p.since, p.written, p.slots, p.emotes = nil, nil, nil, nil, nil
 }
 
-// Audience is what was counted; coverage is how complete chat is in the range, names who the channels
-// belong to. All polls must have been closed.
-func (c *Census) Audience(names map[string]Streamer, coverage string) Audience {
+// Audience is what was counted; names are who the channels belong to, and read says how complete chat is of
+// one of them, or of all (record.AllChannels), in a part of Range. All polls must have been closed.
+func (c *Census) Audience(names map[string]Streamer, read func(channel string, rg Range) string) Audience {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if coverage == record.Unknown && c.messages > 0 {
-		coverage = record.Partial // filled in: a lower bound
-	}
+	coverage := filledIn(read(record.AllChannels, c.rg), c.messages)
 	slices.SortFunc(c.polls, func(a, b *Poll) int { return cmp.Compare(a.channel, b.channel) })
 	a := Audience{
 		Event: c.event.Slug, Range: c.rg, Messages: count(c.messages, coverage), Authorless: c.nobody,
@@ -291,10 +289,24 @@ func (c *Census) Audience(names map[string]Streamer, coverage string) Audience {
 		}
 	}
 	a.Chatters, a.Spread, a.Reach = count(chatters, coverage), spread.list, reach.list
-	c.channels(&a, t, names, coverage)
+	c.channels(&a, t, names, read)
 	c.overlaps(&a, t)
-	c.crowds(&a, coverage)
+	a.Hours, a.Days = c.crowd(Hours(c.rg), read), c.crowd(Days(c.event, c.rg), read)
 	return a
+}
+
+// filledIn is the coverage where there are messages: those are at least a part.
+func filledIn(coverage string, messages int64) string {
+	if coverage == record.Unknown && messages > 0 {
+		return record.Partial
+	}
+	return coverage
+}
+
+// before says whether all is known of what lies before the range.
+func (c *Census) before(read func(channel string, rg Range) string) bool {
+	r := Range{From: c.event.Start, To: c.rg.From}
+	return r.Empty() || read(record.AllChannels, r) == record.Complete
 }
 
 // tally is what each person wrote, and where: the polls of person i are in[start[i]:start[i+1]].
@@ -328,7 +340,12 @@ func (c *Census) tally() *tally {
 	return t
 }
 
-func (c *Census) channels(a *Audience, t *tally, names map[string]Streamer, coverage string) {
+func (c *Census) channels(a *Audience, t *tally, names map[string]Streamer, read func(channel string, rg Range) string) {
+	all := a.Messages.Coverage
+	since := all
+	if !c.before(read) {
+		since = worse(all, record.Partial)
+	}
 	newcomers := map[string]int64{}
 	from := c.rg.From.UnixMilli()
 	for i, at := range c.since {
@@ -340,18 +357,20 @@ func (c *Census) channels(a *Audience, t *tally, names map[string]Streamer, cove
 		if p.messages == 0 {
 			continue
 		}
-		one := ChannelAudience{Streamer: names[p.channel], Newcomers: newcomers[p.channel]}
+		one := ChannelAudience{Streamer: names[p.channel], Newcomers: count(newcomers[p.channel], since)}
 		if one.Channel == "" {
 			one.Streamer = Streamer{Channel: p.channel, Login: p.channel, Name: p.channel}
 		}
-		spread := newBuckets(spreads())
+		spread, only := newBuckets(spreads()), int64(0)
 		for j, i := range p.who {
 			if t.start[i+1]-t.start[i] == 1 {
-				one.Only++
+				only++
 			}
 			spread.add(int64(p.count[j]), int64(p.count[j]))
 		}
-		one.Chatters, one.Messages, one.Spread = count(int64(len(p.who)), coverage), count(p.messages, coverage), spread.list
+		coverage := filledIn(read(p.channel, c.rg), p.messages)
+		one.Chatters, one.Messages = count(int64(len(p.who)), coverage), count(p.messages, coverage)
+		one.Only, one.Spread = count(only, all), spread.list
 		a.Channels = append(a.Channels, one)
 	}
 	slices.SortFunc(a.Channels, func(x, y ChannelAudience) int {
@@ -361,6 +380,10 @@ func (c *Census) channels(a *Audience, t *tally, names map[string]Streamer, cove
 
 // overlaps counts each pair of channels of each person.
 func (c *Census) overlaps(a *Audience, t *tally) {
+	coverage := make(map[string]string, len(a.Channels))
+	for i := range a.Channels {
+		coverage[a.Channels[i].Channel] = a.Channels[i].Messages.Coverage
+	}
 	n := len(c.polls)
 	shared := make([]uint32, n*n)
 	for i := range len(c.since) {
@@ -385,7 +408,8 @@ func (c *Census) overlaps(a *Audience, t *tally) {
 			of, other := len(p.who), len(q.who)
 			a.Overlaps = append(a.Overlaps, Overlap{
 				A: p.channel, B: q.channel, Shared: both, OfA: float64(both) / float64(of), OfB: float64(both) / float64(other),
-				Jaccard: float64(both) / float64(int64(of+other)-both),
+				Jaccard:  float64(both) / float64(int64(of+other)-both),
+				Coverage: worse(coverage[p.channel], coverage[q.channel]),
 			})
 		}
 	}
@@ -394,13 +418,8 @@ func (c *Census) overlaps(a *Audience, t *tally) {
 	})
 }
 
-// crowds are the chatters of hours and days.
-func (c *Census) crowds(a *Audience, coverage string) {
-	a.Hours = c.crowd(Hours(c.rg), coverage)
-	a.Days = c.crowd(Days(c.event, c.rg), coverage)
-}
-
-func (c *Census) crowd(spans []Range, coverage string) []Crowd {
+// crowd is the chatters of each of several spans that follow each other through the range.
+func (c *Census) crowd(spans []Range, read func(channel string, rg Range) string) []Crowd {
 	if len(spans) == 0 {
 		return nil
 	}
@@ -433,10 +452,17 @@ func (c *Census) crowd(spans []Range, coverage string) []Crowd {
 		}
 	}
 	out := make([]Crowd, len(spans))
+	whole := c.before(read)
 	for i, r := range spans {
+		coverage := filledIn(read(record.AllChannels, r), all[i])
+		whole = whole && coverage == record.Complete
+		since := coverage
+		if !whole {
+			since = worse(coverage, record.Partial)
+		}
 		out[i] = Crowd{
-			Time: r.From, Chatters: count(all[i], coverage), Newcomers: count(newcomers[i], coverage),
-			Returning: count(all[i]-newcomers[i], coverage),
+			Time: r.From, Chatters: count(all[i], coverage), Newcomers: count(newcomers[i], since),
+			Returning: count(all[i]-newcomers[i], since),
 		}
 	}
 	return out
@@ -488,15 +514,13 @@ func (r *Reader) Audience(ctx context.Context, rg Range) (Audience, error) {
 			return Audience{}, err
 		}
 	}
-	docs, err := r.documents(ctx, record.AllChannels, rg, onlyDonations)
-	if err != nil {
-		return Audience{}, err
-	}
-	var sum record.Statistics
-	for i := range docs {
-		sum.Coverage.Seconds += docs[i].Coverage.Seconds
-	}
-	return c.Audience(names, chatCoverage(&sum, rg.Length().Seconds()*float64(r.channels(record.AllChannels)))), nil
+	var failed error
+	a := c.Audience(names, func(channel string, rg Range) string {
+		coverage, err := r.chat(ctx, channel, rg)
+		failed = cmp.Or(failed, err)
+		return coverage
+	})
+	return a, failed
 }
 
 // poll counts the messages of a channel.

@@ -41,11 +41,11 @@ func TestAnAudienceIsCountedExactly(t *testing.T) {
 	if a.Chatters != complete(3) || a.Messages != complete(7) || a.Authorless != 1 {
 		t.Errorf("%+v", a)
 	}
-	if !reflect.DeepEqual(a.Overlaps, []statistics.Overlap{{A: "1", B: "2", Shared: 1, OfA: 0.5, OfB: 0.5, Jaccard: 1.0 / 3}}) {
+	if !reflect.DeepEqual(a.Overlaps, []statistics.Overlap{{A: "1", B: "2", Shared: 1, OfA: 0.5, OfB: 0.5, Jaccard: 1.0 / 3, Coverage: record.Complete}}) {
 		t.Errorf("overlaps: %+v", a.Overlaps)
 	}
-	if len(a.Channels) != 2 || a.Channels[0].Login != "alpha" || a.Channels[0].Chatters != complete(2) || a.Channels[0].Only != 1 ||
-		a.Channels[0].Newcomers != 2 || a.Channels[0].Messages != complete(4) || a.Channels[1].Newcomers != 1 {
+	if len(a.Channels) != 2 || a.Channels[0].Login != "alpha" || a.Channels[0].Chatters != complete(2) || a.Channels[0].Only != complete(1) ||
+		a.Channels[0].Newcomers != complete(2) || a.Channels[0].Messages != complete(4) || a.Channels[1].Newcomers != complete(1) {
 		t.Errorf("channels: %+v", a.Channels)
 	}
 	crowd := func(at time.Duration, all, fresh int64) statistics.Crowd {
@@ -72,7 +72,7 @@ func TestAnAudienceIsCountedExactly(t *testing.T) {
 		t.Fatal(err)
 	}
 	if a.Chatters != complete(3) || a.Messages != complete(4) || a.Overlaps != nil || a.Hours[0].Newcomers != complete(0) ||
-		a.Channels[0].Newcomers != 1 || a.Days[1].Newcomers != complete(1) || a.Days[0].Chatters != complete(1) {
+		a.Channels[0].Newcomers != complete(1) || a.Days[1].Newcomers != complete(1) || a.Days[0].Chatters != complete(1) {
 		t.Errorf("a part: %+v", a)
 	}
 
@@ -87,6 +87,74 @@ func TestAnAudienceIsCountedExactly(t *testing.T) {
 		t.Errorf("network: %+v", n)
 	}
 }
+
+// Each number of an audience has the coverage of its own channel and time; newcomers that of all the time
+// before them.
+func TestAnAudiencesCoverage(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, utc("2026-09-04T18:00:30Z"), 4*time.Hour)
+	w.channel("1", "alpha")
+	w.channel("2", "beta")
+	for i := range 241 {
+		at, part := record.Minute(w.at(0)).Add(time.Duration(i)*time.Minute), time.Minute
+		switch i {
+		case 0:
+			at, part = w.at(0), 30*time.Second
+		case 240:
+			part = 30 * time.Second
+		}
+		if i >= 70 && i < 80 {
+			w.read(at, part, "1")
+		} else {
+			w.read(at, part, "1", "2")
+		}
+	}
+	for h := range 4 {
+		at := w.at(time.Duration(h)*time.Hour + 10*time.Minute)
+		w.message("1", "ann", at)
+		w.message("2", "ann", at)
+		w.message("2", strconv.Itoa(h), at)
+	}
+	r := w.fill()
+	audience := func(from, to time.Time) statistics.Audience {
+		a, err := r.Audience(t.Context(), statistics.Range{From: from, To: to})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	a := audience(w.at(0), w.event.End)
+	for i, want := range [][3]statistics.Count{
+		{complete(2), complete(2), complete(0)},
+		{partial(2), partial(1), partial(1)},
+		{complete(2), partial(1), partial(1)},
+		{complete(2), partial(1), partial(1)},
+	} {
+		if h := a.Hours[i]; [3]statistics.Count{h.Chatters, h.Newcomers, h.Returning} != want {
+			t.Errorf("hour %d: %+v", i, h)
+		}
+	}
+	if a.Chatters != partial(5) || a.Overlaps[0].Coverage != record.Partial {
+		t.Errorf("%+v", a)
+	}
+	beta, alpha := a.Channels[0], a.Channels[1]
+	if alpha.Messages != complete(4) || alpha.Chatters != complete(1) || alpha.Only != partial(0) || alpha.Newcomers != partial(1) {
+		t.Errorf("%+v", alpha)
+	}
+	if beta.Messages != partial(8) || beta.Only != partial(4) {
+		t.Errorf("%+v", beta)
+	}
+	if a = audience(w.at(0), w.at(30*time.Minute)); a.Messages != complete(3) || a.Overlaps[0].Coverage != record.Complete {
+		t.Errorf("a beginning within a minute: %+v", a)
+	}
+	if a = audience(w.at(2*time.Hour), w.event.End); a.Messages != complete(6) || a.Channels[1].Newcomers != partial(0) ||
+		a.Hours[0].Newcomers != partial(1) || a.Hours[0].Chatters != complete(2) {
+		t.Errorf("after a gap: %+v", a)
+	}
+}
+
+// read is chat that was read all the time.
+func read(string, statistics.Range) string { return record.Complete }
 
 // A census agrees with a simple count, in whatever order messages and channels come.
 func TestACensusIsASimpleCount(t *testing.T) {
@@ -127,7 +195,7 @@ func TestACensusIsASimpleCount(t *testing.T) {
 			for _, channel := range order {
 				polls[channel].Close()
 			}
-			return c.Audience(nil, record.Complete)
+			return c.Audience(nil, read)
 		}
 		a := count(all)
 		if b := count(rapid.Permutation(all).Draw(t, "order")); !reflect.DeepEqual(a, b) {
@@ -200,7 +268,7 @@ func FuzzPoll(f *testing.F) {
 		p.Add(doc)
 		p.Add(doc)
 		p.Close()
-		if a := c.Audience(nil, record.Complete); a.Chatters.N > 1 || a.Messages.N%2 != 0 {
+		if a := c.Audience(nil, read); a.Chatters.N > 1 || a.Messages.N%2 != 0 {
 			t.Errorf("%+v", a)
 		}
 		if _, err := statistics.Decode(doc); err == nil {

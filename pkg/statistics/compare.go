@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -36,8 +37,11 @@ type Edition struct {
 
 // ComparisonPoint is one step of a Comparison.
 type ComparisonPoint struct {
-	// After is the time since the start at which the step begins.
+	// After is the time since the start at which the step begins, To when it ends where that is not a whole
+	// step later: one step ends where the shorter edition does (the event, as far as it is counted), the
+	// next one goes on from there, and the last ends with the longer edition.
 	After time.Duration `json:"after"`
+	To    time.Duration `json:"to,omitzero"`
 	// Viewers is the average, Messages the sum in the step; Written is the sum of messages since the
 	// start, and Total the running total (corrected) in cents, both at the end of the step.
 	Viewers  Pair `json:"viewers"`
@@ -62,14 +66,16 @@ func Compare(here, there Curve, step time.Duration) (Comparison, error) {
 			ErrStep, here.Step, there.Step, step)
 	}
 	c := Comparison{Here: editionOf(here), There: editionOf(there), Step: step}
-	n := max(steps(here, step), steps(there, step))
-	a, b := aligned(here, step, n), aligned(there, step, n)
-	c.Points = make([]ComparisonPoint, n)
+	edges := edgesOf(length(here), length(there), step)
+	a, b := aligned(here, edges), aligned(there, edges)
+	c.Points = make([]ComparisonPoint, len(a))
 	for i := range c.Points {
 		c.Points[i] = ComparisonPoint{
-			After:   time.Duration(i) * step,
-			Viewers: pair(a[i].viewers, b[i].viewers), Messages: pair(a[i].messages, b[i].messages),
+			After: edges[i], Viewers: pair(a[i].viewers, b[i].viewers), Messages: pair(a[i].messages, b[i].messages),
 			Written: pair(a[i].written, b[i].written), Total: pair(a[i].total, b[i].total),
+		}
+		if edges[i+1]-edges[i] != step {
+			c.Points[i].To = edges[i+1]
 		}
 	}
 	return c, nil
@@ -79,55 +85,55 @@ func editionOf(c Curve) Edition {
 	return Edition{Name: c.Name, Start: c.From, End: c.To, Currency: c.Currency}
 }
 
-// steps is how many steps a curve has.
-func steps(c Curve, step time.Duration) int {
+// length is the time from a curve's start to the end of its last minute.
+func length(c Curve) time.Duration {
 	if len(c.Points) == 0 {
 		return 0
 	}
-	return int(c.Points[len(c.Points)-1].Time.Sub(record.Minute(c.From))/step) + 1
+	return c.Points[len(c.Points)-1].Time.Add(time.Minute).Sub(record.Minute(c.From))
+}
+
+// edgesOf are where steps meet: those of both editions must be as long, so that one is cut where an edition
+// ends.
+func edgesOf(here, there, step time.Duration) []time.Duration {
+	edges := []time.Duration{0, here, there}
+	for at := step; at < max(here, there); at += step {
+		edges = append(edges, at)
+	}
+	slices.Sort(edges)
+	return slices.Compact(edges)
 }
 
 // stride is one step of one edition.
 type stride struct{ viewers, messages, written, total Measure }
 
-func aligned(c Curve, step time.Duration, n int) []stride {
-	out := make([]stride, n)
+func aligned(c Curve, edges []time.Duration) []stride {
+	out := make([]stride, len(edges)-1)
+	var (
+		written float64
+		gaps    bool
+		points  = c.Points
+	)
 	for i := range out {
 		unknown := Measure{Coverage: record.Unknown}
 		out[i] = stride{unknown, unknown, unknown, unknown}
-	}
-	var (
-		written    float64
-		gaps       bool
-		viewers, m gathered
-		at         = 0
-	)
-	end := func() {
-		if at >= n {
-			return
+		var viewers, messages gathered
+		for len(points) > 0 && points[0].Time.Sub(record.Minute(c.From)) < edges[i+1] {
+			p := &points[0]
+			points = points[1:]
+			viewers.add(p.Viewers)
+			messages.add(Measure{N: float64(p.Messages.N), Coverage: p.Messages.Coverage})
+			written += float64(p.Messages.N)
+			gaps = gaps || p.Messages.Coverage != record.Complete
+			if p.Corrected.Known() {
+				out[i].total = Measure{N: float64(p.Corrected.N), Coverage: p.Corrected.Coverage}
+			}
 		}
-		// The last step of a curve may be shorter; that is its whole.
-		out[at].viewers, out[at].messages = viewers.mean(), m.sum()
-		if m.known > 0 {
-			out[at].written = measure(written, completeUnless(gaps))
-		}
-		viewers, m = gathered{}, gathered{}
-	}
-	for i := range c.Points {
-		p := &c.Points[i]
-		if now := int(p.Time.Sub(record.Minute(c.From)) / step); now != at {
-			end()
-			at = now
-		}
-		viewers.add(p.Viewers)
-		m.add(Measure{N: float64(p.Messages.N), Coverage: p.Messages.Coverage})
-		written += float64(p.Messages.N)
-		gaps = gaps || p.Messages.Coverage != record.Complete
-		if p.Corrected.Known() && at < n {
-			out[at].total = Measure{N: float64(p.Corrected.N), Coverage: p.Corrected.Coverage}
+		out[i].viewers, out[i].messages = viewers.mean(), messages.sum()
+		if messages.known > 0 {
+			out[i].written = measure(written, completeUnless(gaps))
 		}
 	}
-	end()
 	return out
 }
 
@@ -229,7 +235,7 @@ func unknownPoint(at time.Time) Point {
 	n := Count{Coverage: record.Unknown}
 	m := Measure{Coverage: record.Unknown}
 	return Point{
-		Time: at, Messages: n, Emotes: n, Viewers: m, Peak: n, WatchMinutes: m, Subs: n, Donations: n, Largest: n,
+		Time: at, Messages: n, Emotes: n, Viewers: m, Peak: n, WatchMinutes: m, Subs: n, Donations: n, Given: n, Largest: n,
 		Total: n, Corrected: n, Raised: n, RaisedCorrected: n,
 	}
 }

@@ -70,6 +70,18 @@ func TestEditionsAreAlignedByTheirStart(t *testing.T) {
 		wide.Points[1].Viewers.There != none || wide.Points[0].Messages.There != known(5) || wide.Points[2].Written.There != bound(15) {
 		t.Errorf("%+v", wide.Points)
 	}
+	// One that ends within a step is not compared with the whole of it.
+	live := here
+	live.Points = here.Points[:2]
+	short, err := statistics.Compare(live, there, 5*time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := short.Points; len(p) != 2 || p[0].To != 2*time.Minute || p[0].Messages != (statistics.Pair{Here: known(30), There: known(5), Ratio: known(6)}) ||
+		p[0].Total != (statistics.Pair{Here: known(3000), There: known(2000), Ratio: known(1.5)}) || p[1].After != 2*time.Minute ||
+		p[1].To != 5*time.Minute || p[1].Messages != (statistics.Pair{Here: none, There: bound(10), Ratio: none}) {
+		t.Errorf("%+v", p)
+	}
 	if p := here.Points[3]; p.Raised != complete(2055) || p.Donations != complete(2) {
 		t.Errorf("given since the last known total: %+v", p)
 	}

@@ -41,10 +41,11 @@ type Point struct {
 	WatchMinutes Measure `json:"watch_minutes"`
 	// Subs are new, renewed and gifted subscriptions.
 	Subs Count `json:"subs"`
-	// Donations counts single donations, Largest is the largest of them. Total is the running total at
+	// Donations counts single donations, Given is their sum and Largest the largest of them. Total is the running total at
 	// the end of the step, and Raised by how much it grew in it, as Donations.Raised; all in cents.
 	// Total is unknown in a step without a sample.
 	Donations       Count `json:"donations"`
+	Given           Count `json:"given"`
 	Largest         Count `json:"largest"`
 	Total           Count `json:"total"`
 	Corrected       Count `json:"corrected"`
@@ -193,10 +194,11 @@ type purse struct {
 // point sets what a step says of donations.
 func (w *purse) point(p *Point, docs []record.Statistics, clip Range) {
 	unknown := Count{Coverage: record.Unknown}
-	p.Donations, p.Largest, p.Total, p.Corrected, p.Raised, p.RaisedCorrected = unknown, unknown, unknown, unknown, unknown, unknown
+	p.Donations, p.Given, p.Largest = unknown, unknown, unknown
+	p.Total, p.Corrected, p.Raised, p.RaisedCorrected = unknown, unknown, unknown, unknown
 	if w.singles != nil {
 		d := w.singles.donations(w.singles.said(docs), clip)
-		p.Donations, p.Largest = d.Count, d.Largest
+		p.Donations, p.Given, p.Largest = d.Count, d.Cents, d.Largest
 	}
 	if w.fund == nil {
 		return

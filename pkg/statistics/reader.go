@@ -447,26 +447,26 @@ func (r *Reader) raided(ctx context.Context, m *Material, aligned Range) error {
 		m.RaidsCoverage = record.Unknown
 		return nil
 	}
-	m.Raids, m.RaidsCoverage = raids, r.whole.Coverage.Chat
-	if !r.isWhole(aligned) {
-		docs, err := r.documents(ctx, record.AllChannels, aligned, onlyDonations)
-		if err != nil {
-			return err
-		}
-		var sum record.Statistics
-		for i := range docs {
-			sum.Coverage.Seconds += docs[i].Coverage.Seconds
-		}
-		expected := counted(&r.event, aligned, r.through).Length().Seconds() * float64(r.channels(record.AllChannels))
-		m.RaidsCoverage = chatCoverage(&sum, expected)
+	var err error
+	m.Raids = raids
+	m.RaidsCoverage, err = r.chat(ctx, record.AllChannels, aligned)
+	return err
+}
+
+// chat is how complete chat is of a channel, or of all, in a range.
+func (r *Reader) chat(ctx context.Context, channel string, rg Range) (string, error) {
+	rg = Aligned(&r.event, rg)
+	docs, err := r.documents(ctx, channel, rg, 0)
+	if err != nil {
+		return record.Unknown, err
 	}
-	if m.RaidsCoverage == record.Unknown && len(m.Raids) > 0 {
-		m.RaidsCoverage = record.Partial // filled in
+	var sum record.Statistics
+	for i := range docs {
+		sum.Coverage.Seconds += docs[i].Coverage.Seconds
+		sum.Messages += docs[i].Messages
+		sum.Notices += docs[i].Notices
 	}
-	if m.RaidsCoverage == "" {
-		m.RaidsCoverage = record.Unknown
-	}
-	return nil
+	return chatCoverage(&sum, counted(&r.event, rg, r.through).Length().Seconds()*float64(r.channels(channel))), nil
 }
 
 // Summaries are the summaries of all streamers over a range, by login. Those of whom there are no
