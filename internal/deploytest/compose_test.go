@@ -549,7 +549,7 @@ func TestRightsAreTheCodes(t *testing.T) {
 // A role may write what its code writes.
 func TestRolesMayWriteWhatTheyWrite(t *testing.T) {
 	// At revision 0 a compare-and-set is an insert.
-	writes := regexp.MustCompile(`(?:setDoc|Put|PutFenced|DeleteIf|CompareAndSet|Mark)\(ctx, store\.([A-Z][a-z]+)(, 0,)?`)
+	writes := regexp.MustCompile(`(?:setDoc|Put|PutFenced|Replace|DeleteIf|CompareAndSet|Mark)\(ctx, store\.([A-Z][a-z]+)(, 0,)?`)
 	for role, folders := range map[string][]string{
 		mongo.RoleMaster:   {"pkg/master"},
 		mongo.RoleConsumer: {"pkg/consumer", "pkg/rollup", "pkg/custody"},
