@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/tungstene/tungstene/pkg/report/charts"
 	"github.com/tungstene/tungstene/pkg/report/locale"
+	"github.com/tungstene/tungstene/pkg/report/render"
 	"github.com/tungstene/tungstene/pkg/report/template"
 )
 
@@ -51,6 +53,12 @@ func Check(ctx context.Context, set *Set, canvas Canvas) ([]Problem, error) {
 			seen[key] = true
 			out = append(out, Problem{Problem: p, Sample: sample, Language: language, Theme: theme})
 		}
+	}
+	if e := canvas.Measure("a", render.Style{Family: set.look.Font, Size: 20}); set.look.Font != "" && len(e.Fallback) > 0 {
+		add(template.Problem{
+			File: ThemeName, Severity: template.Warning,
+			Message: fmt.Sprintf("the font %s is not there and %s is drawn: give its file to the report, or use a font that ships", set.look.Font, e.Fallback[0]),
+		}, "", "", "")
 	}
 	for _, theme := range charts.Themes() {
 		for _, name := range set.Names() {

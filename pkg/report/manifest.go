@@ -18,7 +18,7 @@ const ManifestName = "manifest.json"
 const CacheName = ".cache"
 
 // manifestVersion is raised when the drawing itself changes: then all pictures are made anew.
-const manifestVersion = 1
+const manifestVersion = 2
 
 // manifest remembers what pictures were made of, so that a run goes on where one was broken off.
 type manifest struct {
@@ -147,9 +147,12 @@ func (m *manifest) write() error {
 	return nil
 }
 
+// unfinished begins the names of files that are being written.
+const unfinished = ".new-"
+
 // writeFile writes a file whole or not at all.
 func writeFile(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	f, err := os.CreateTemp(filepath.Dir(path), unfinished+"*")
 	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}

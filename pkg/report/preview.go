@@ -129,7 +129,7 @@ func (p *Preview) watch(ctx context.Context) {
 // stamp changes when a template does.
 func (p *Preview) stamp() string {
 	var b strings.Builder
-	for _, pattern := range []string{"*.svg", TextsName} {
+	for _, pattern := range []string{"*.svg", TextsName, ThemeName} {
 		files, err := fs.Glob(p.Files, pattern)
 		if err != nil {
 			continue

@@ -299,17 +299,29 @@ func fileName(login, id string) string {
 	return safe
 }
 
+// folders makes the folders of the pictures, and takes away what a run that was killed has not finished.
 func folders(out string, jobs []job) error {
-	made := map[string]bool{}
+	dirs := []string{out, filepath.Join(out, CacheName)}
 	for _, j := range jobs {
 		dir := filepath.Join(out, filepath.FromSlash(path.Dir(j.file)))
-		if made[dir] {
+		if slices.Contains(dirs, dir) {
 			continue
 		}
 		if err := os.MkdirAll(dir, 0o755); err != nil { //nolint:gosec // pictures are public
 			return fmt.Errorf("make the folder of the pictures: %w", err)
 		}
-		made[dir] = true
+		dirs = append(dirs, dir)
+	}
+	for _, dir := range dirs {
+		rest, err := filepath.Glob(filepath.Join(dir, unfinished+"*"))
+		if err != nil {
+			return fmt.Errorf("look for unfinished files: %w", err)
+		}
+		for _, file := range rest {
+			if err := os.Remove(file); err != nil {
+				return fmt.Errorf("remove an unfinished file: %w", err)
+			}
+		}
 	}
 	return nil
 }

@@ -193,11 +193,15 @@ func TestTemplateSetsAreChecked(t *testing.T) {
 		files fstest.MapFS
 		want  string
 	}{
-		"empty":  {fstest.MapFS{}, "no file *.svg"},
-		"theme":  {fstest.MapFS{"a.pink.svg": {}}, `no theme "pink"`},
-		"texts":  {fstest.MapFS{"a.svg": {}, "texts.json": {Data: []byte(`{"text.a": {"en": "a"}}`)}}, `"fr"`},
-		"json":   {fstest.MapFS{"a.svg": {}, "texts.json": {Data: []byte(`{`)}}, "texts.json"},
-		"colour": {fstest.MapFS{"a.svg": {Data: []byte("<svg>\n<rect fill=\"var(--puce)\"/></svg>")}}, `a.svg:2: no theme has a colour "puce"`},
+		"empty":           {fstest.MapFS{}, "no file *.svg"},
+		"theme":           {fstest.MapFS{"a.pink.svg": {}}, `no theme "pink"`},
+		"texts":           {fstest.MapFS{"a.svg": {}, "texts.json": {Data: []byte(`{"text.a": {"en": "a"}}`)}}, `"fr"`},
+		"json":            {fstest.MapFS{"a.svg": {}, "texts.json": {Data: []byte(`{`)}}, "texts.json"},
+		"theme.json":      {fstest.MapFS{"a.svg": {}, "theme.json": {Data: []byte(`{"colors": {}}`)}}, `theme.json: json: unknown field "colors"`},
+		"whose colours":   {fstest.MapFS{"a.svg": {}, "theme.json": {Data: []byte(`{"colours": {"pink": {}}}`)}}, `theme.json: there is no theme "pink": use one of dark, light`},
+		"a colour's name": {fstest.MapFS{"a.svg": {}, "theme.json": {Data: []byte(`{"colours": {"dark": {"puce": "#123456"}}}`)}}, `theme.json: dark: there is no colour "puce": use one of accent,`},
+		"no colour":       {fstest.MapFS{"a.svg": {}, "theme.json": {Data: []byte(`{"colours": {"dark": {"ink": "red"}}}`)}}, `theme.json: dark: ink: colour "red": write it as #rrggbb`},
+		"colour":          {fstest.MapFS{"a.svg": {Data: []byte("<svg>\n<rect fill=\"var(--puce)\"/></svg>")}}, `a.svg:2: no theme has a colour "puce"`},
 	} {
 		set, err := report.OpenSet(tt.files)
 		if err == nil {
@@ -205,6 +209,57 @@ func TestTemplateSetsAreChecked(t *testing.T) {
 		}
 		if !errors.Is(err, report.ErrTemplates) || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: %v, want %q", name, err, tt.want)
+		}
+	}
+}
+
+// TestASetDressesItsCharts draws a chart in the colours and the font of a set, in one theme only.
+func TestASetDressesItsCharts(t *testing.T) {
+	set, err := report.OpenSet(fstest.MapFS{
+		"a.svg":      {Data: []byte(`<svg xmlns="http://www.w3.org/2000/svg" width="600" height="300"><rect id="{{chart:viewers}}" width="600" height="300" fill="var(--accent)"/></svg>`)},
+		"theme.json": {Data: []byte(`{"font": "Gotham", "colours": {"dark": {"soft": "#ABCDEF", "accent": "#fedcba"}}}`)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := report.Sample(report.SampleTypical)
+	for _, theme := range charts.Themes() {
+		tmpl, err := set.Template("a", theme)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := tmpl.Fill(&board{}, set.Look(d, locale.French, theme, &board{}).Event(d))
+		if err != nil {
+			t.Fatal(err)
+		}
+		dark := theme.Name == "dark"
+		for _, want := range []string{`fill="#abcdef"`, `stroke="#fedcba"`} {
+			if strings.Contains(string(out), want) != dark {
+				t.Errorf("%s: %s is there: %v", theme.Name, want, !dark)
+			}
+		}
+		if !strings.Contains(string(out), `font-family="Gotham, Inter, sans-serif"`) {
+			t.Errorf("%s: the labels are not in the set's font", theme.Name)
+		}
+	}
+}
+
+// TestWhatAKilledRunLeaves is taken away: half a file is nobody's.
+func TestWhatAKilledRunLeaves(t *testing.T) {
+	out := t.TempDir()
+	cfg := report.Config{Out: out, Set: small(t), Canvas: &board{}}
+	run(t, report.Sample(report.SampleShortest), cfg)
+	for _, file := range []string{".new-1", "fr-dark/.new-2", "fr-dark/streamers/.new-3"} {
+		if err := os.WriteFile(filepath.Join(out, filepath.FromSlash(file)), []byte("half"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if res := run(t, report.Sample(report.SampleShortest), cfg); res.Made != 0 || res.Skipped != 2 {
+		t.Errorf("%+v, want nothing made again", res)
+	}
+	for _, file := range files(t, out) {
+		if strings.Contains(file, ".new-") {
+			t.Errorf("%s is left", file)
 		}
 	}
 }

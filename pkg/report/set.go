@@ -33,6 +33,7 @@ func Shipped() fs.FS {
 type Set struct {
 	files fs.FS
 	texts texts
+	look  look
 	names []string
 }
 
@@ -48,6 +49,9 @@ func OpenSet(files fs.FS) (*Set, error) {
 	s := &Set{files: files}
 	var err error
 	if s.texts, err = readTexts(own); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrTemplates, err)
+	}
+	if s.look, err = readLook(own); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrTemplates, err)
 	}
 	found, err := fs.Glob(files, "*.svg")
@@ -92,7 +96,7 @@ func (s *Set) Template(name string, theme charts.Theme) (*template.Template, err
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrTemplates, err)
 	}
-	dressed, err := dress(file, src, theme)
+	dressed, err := dress(file, src, s.look.over(theme))
 	if err != nil {
 		return nil, err
 	}
@@ -120,7 +124,8 @@ func dress(file string, src []byte, theme charts.Theme) ([]byte, error) {
 // Look is how pictures look in a language and theme. m measures the labels of charts.
 func (s *Set) Look(d *Data, language string, theme charts.Theme, m template.Measurer) Look {
 	return Look{
-		locale: locale.Locale{Language: language, Zone: zone(d.Event.TimeZone)}, words: s.texts.in(language), theme: theme, measure: measurer(m),
+		locale: locale.Locale{Language: language, Zone: zone(d.Event.TimeZone)}, words: s.texts.in(language), theme: s.look.over(theme), family: s.look.family(),
+		measure: measurer(m, s.look.family()),
 	}
 }
 
@@ -129,6 +134,13 @@ func shows(name string, d *Data) bool {
 	switch name {
 	case "goals":
 		return len(d.Goals.Goals) > 0
+	case "leaderboards":
+		for _, b := range d.Boards {
+			if len(b.Rows) > 0 {
+				return true
+			}
+		}
+		return false
 	case "network":
 		return len(d.Overlaps) > 0
 	case "race":

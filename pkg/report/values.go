@@ -25,6 +25,7 @@ type Look struct {
 	locale  locale.Locale
 	words   map[string]string
 	theme   charts.Theme
+	family  string // of the labels of charts
 	measure func(text string, size float64, weight int) float64
 }
 
@@ -368,7 +369,7 @@ func (l Look) row(d *Data, channel string) template.Values {
 func (l Look) draw(chart func(c charts.Canvas, p template.Placeholder) string) template.Drawing {
 	return func(p template.Placeholder) ([]byte, error) {
 		c := charts.Canvas{
-			Width: p.Box.Width, Height: p.Box.Height, Theme: l.theme, Locale: l.locale, Measure: l.measure, Family: chartFamily,
+			Width: p.Box.Width, Height: p.Box.Height, Theme: l.theme, Locale: l.locale, Measure: l.measure, Family: l.family,
 		}
 		return []byte(chart(c, p)), nil
 	}
@@ -381,8 +382,13 @@ const chartFamily = "Inter, sans-serif"
 
 // colour is the placeholder's own, where it has one.
 func colour(p template.Placeholder, otherwise string) string {
-	if len(p.Fill) == 7 && p.Fill[0] == '#' {
-		return p.Fill
+	switch fill := p.Fill; {
+	case fill == "white": // as Figma writes it
+		return "#ffffff"
+	case len(fill) == 7 && fill[0] == '#':
+		return fill
+	case len(fill) == 4 && fill[0] == '#':
+		return string([]byte{'#', fill[1], fill[1], fill[2], fill[2], fill[3], fill[3]})
 	}
 	return otherwise
 }
@@ -440,7 +446,7 @@ func (l Look) curves(v *template.Values, d *Data, hours statistics.Curve, peakAt
 			}
 			line := s // pictures are drawn at the same time
 			line.Colour = colour(p, l.theme.Accent)
-			return c.Curve(charts.Curve{Span: span, Series: []charts.Series{line}, Counts: true, Markers: marks, Rows: rows, Gutter: l.gutter(c, currency)})
+			return c.Curve(charts.Curve{Span: span, Series: []charts.Series{line}, Counts: true, Markers: marks, Rows: rows, Gutter: l.gutter(c, currency), Empty: l.say("chart.empty")})
 		})
 	}
 	v.Charts["viewers"] = plain(viewers, marks)
@@ -468,7 +474,7 @@ func (l Look) curves(v *template.Values, d *Data, hours statistics.Curve, peakAt
 		line.Colour = colour(p, l.theme.Accent)
 		return c.Curve(charts.Curve{
 			Span: span, Series: []charts.Series{line}, Steps: true, Gutter: l.gutter(c, currency),
-			Tick: func(x, top float64) string { return l.locale.MoneyTickOf(x, top, currency) },
+			Tick: func(x, top float64) string { return l.locale.MoneyTickOf(x, top, currency) }, Empty: l.say("chart.empty"),
 		})
 	})
 
@@ -539,7 +545,7 @@ func (l Look) bars(
 	return l.draw(func(canvas charts.Canvas, p template.Placeholder) string {
 		return canvas.Bars(charts.Bars{
 			Span: span, Bars: list, Tick: tick, Counts: currency == "", Colour: colour(p, l.theme.Accent),
-			Gutter: l.gutter(canvas, axis),
+			Gutter: l.gutter(canvas, axis), Empty: l.say("chart.empty"),
 		})
 	})
 }
@@ -573,17 +579,10 @@ func (l Look) moments(d *Data, channel string) []charts.Marker {
 	}
 	slices.SortStableFunc(reached, func(a, b goals.Status) int { return cmp.Compare(b.Goal.Money.Cents, a.Goal.Money.Cents) })
 	var marks []charts.Marker
-	for _, g := range reached[:min(len(reached), most)] { // in the unit of the largest, as an axis
-		m, top := g.Goal.Money, locale.Units(reached[0].Goal.Money.Cents, g.Goal.Money.Currency)
-		units := locale.Units(m.Cents, m.Currency)
-		if units < top/100 {
-			break // beside the others it is none to tell of
+	for _, g := range reached[:min(len(reached), most)] {
+		if m := g.Goal.Money; m.Cents >= reached[0].Goal.Money.Cents/100 { // beside the others less is none to tell of
+			marks = append(marks, charts.Marker{Time: g.ReachedAt, Kind: charts.MarkGoal, Label: l.locale.MoneyCompact(m.Cents, m.Currency)})
 		}
-		if top >= 10_000 { // three digits of the largest are enough
-			grain := math.Pow(10, math.Floor(math.Log10(top))-2)
-			units = math.Floor(units/grain) * grain
-		}
-		marks = append(marks, charts.Marker{Time: g.ReachedAt, Kind: charts.MarkGoal, Label: l.locale.MoneyTickOf(units, top, m.Currency)})
 	}
 	var raids []statistics.Raid
 	for _, r := range d.Raids {
@@ -768,32 +767,19 @@ func (l Look) goals(v *template.Values, d *Data) {
 	v.Rows["goals.next"] = l.goalRows(d, next[:min(len(next), boardRowsMost)])
 }
 
-// amounts writes the amounts of goals in one unit: whole, or in millions where none of them is small
-// beside the largest.
-func (l Look) amounts(list []goals.Status) func(record.Money) string {
-	least, most := int64(math.MaxInt64), int64(0)
-	for _, g := range list {
-		least, most = min(least, g.Goal.Money.Cents), max(most, g.Goal.Money.Cents)
-	}
-	return func(m record.Money) string {
-		if top := locale.Units(most, m.Currency); top >= 1e6 && least > most/100 {
-			return l.locale.MoneyTickOf(locale.Units(m.Cents, m.Currency), top, m.Currency)
-		}
-		return l.locale.Money(m.Cents, m.Currency)
-	}
-}
-
 // almost is the longest bar of a goal that is not reached, of 1000: to be seen that it is not.
 const almost = 970
 
 func (l Look) goalRows(d *Data, list []goals.Status) []template.Values {
 	var rows []template.Values
-	amount := l.amounts(list)
 	for _, g := range list {
 		v := l.row(d, g.Goal.Channel)
 		v.Text["who"] = v.Text["name"]
 		v.Text["name"] = g.Goal.Name
-		v.Text["amount"] = amount(g.Goal.Money)
+		v.Text["amount"] = "" // of a promise that is kept whatever comes in
+		if g.Goal.Money.Cents > 0 {
+			v.Text["amount"] = l.locale.Money(g.Goal.Money.Cents, g.Goal.Money.Currency)
+		}
 		status := nothing
 		switch {
 		case g.Reached && !g.ReachedAt.IsZero():
@@ -908,7 +894,7 @@ func (l Look) played(list []statistics.Category) []template.Values {
 	var rows []template.Values
 	for _, k := range list {
 		rows = append(rows, template.Values{
-			Text:   map[string]string{"name": l.category(k.Name), "value": l.locale.Duration(k.Time)},
+			Text:   map[string]string{"name": l.category(k.Name), "value": l.locale.ShortDuration(k.Time)},
 			Charts: map[string]template.Drawing{"share": l.share(k.Time.Seconds(), list[0].Time.Seconds())},
 		})
 	}
@@ -1004,7 +990,10 @@ func (l Look) audience(v *template.Values, d *Data) {
 		var points []charts.Node
 		for _, n := range nodes {
 			if joined[n.Channel] { // one that nothing joins would push the others together
-				points = append(points, charts.Node{ID: n.Channel, Name: cmp.Or(n.Name, n.Login, n.Channel), Weight: float64(n.Chatters.N)})
+				name := cmp.Or(n.Name, n.Login, n.Channel)
+				points = append(points, charts.Node{
+					ID: n.Channel, Name: name, Weight: float64(n.Chatters.N), Picture: d.Avatars[n.Channel], Initials: initials(name),
+				})
 			}
 		}
 		return c.Network(points, edges)
@@ -1079,11 +1068,11 @@ func legend(e statistics.Edition) string {
 }
 
 // measurer is what charts measure their labels with.
-func measurer(m template.Measurer) func(text string, size float64, weight int) float64 {
+func measurer(m template.Measurer, family string) func(text string, size float64, weight int) float64 {
 	if m == nil {
 		return nil
 	}
 	return func(text string, size float64, weight int) float64 {
-		return m.Measure(text, render.Style{Family: chartFamily, Size: size, Weight: weight}).Width
+		return m.Measure(text, render.Style{Family: family, Size: size, Weight: weight}).Width
 	}
 }

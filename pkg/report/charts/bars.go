@@ -28,6 +28,8 @@ type Bars struct {
 	Label func(Bar) string
 	// Colour is the bars'. Default: the theme's accent.
 	Colour string
+	// Empty is what is said where there is nothing to show. Default: nothing.
+	Empty string
 }
 
 // Bars draws bars over time.
@@ -91,6 +93,9 @@ func (c Canvas) Bars(v Bars) string {
 		}
 	}
 	c.nowLine(p, v.Span, f)
+	if high == 0 {
+		c.empty(p, f, v.Empty)
+	}
 	if v.Label != nil && best >= 0 {
 		b := v.Bars[best]
 		label := v.Label(b)

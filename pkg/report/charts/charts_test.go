@@ -4,6 +4,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
+	"math"
 	"strconv"
 	"strings"
 	"testing"
@@ -217,6 +218,55 @@ func TestNetworkIsTheSameEachTime(t *testing.T) {
 	c := canvas(400, 300)
 	if first := c.Network(nodes, edges); first != c.Network([]charts.Node{nodes[2], nodes[0], nodes[1]}, []charts.Edge{edges[1], edges[0]}) {
 		t.Error("the order of what is given changes the drawing")
+	}
+}
+
+// TestNodesShowWhoTheyAre draws a node with a picture, and one without.
+func TestNodesShowWhoTheyAre(t *testing.T) {
+	pixel := []byte("\x89PNG\r\n\x1a\n")
+	out := canvas(400, 300).Network([]charts.Node{{ID: "a", Weight: 2, Picture: pixel, Initials: "A"}, {ID: "b", Weight: 1, Initials: "BB"}}, []charts.Edge{{A: "a", B: "b", Strength: 1}})
+	if !strings.Contains(out, "data:image/png;base64,iVBORw0KGgo=") || strings.Contains(out, ">A<") || !strings.Contains(out, ">BB<") {
+		t.Error(out)
+	}
+}
+
+// TestNothingToShow draws charts of nothing: they say so, and their axis has no numbers.
+func TestNothingToShow(t *testing.T) {
+	tick := func(float64, float64) string { return "number" }
+	for name, out := range map[string]string{
+		"unknown": canvas(600, 200).Curve(charts.Curve{Span: span(3), Series: []charts.Series{hourly(-1, -1)}, Tick: tick, Empty: "nothing"}),
+		"zero":    canvas(600, 200).Curve(charts.Curve{Span: span(3), Series: []charts.Series{hourly(0, 0)}, Tick: tick, Empty: "nothing"}),
+		"no bars": canvas(600, 200).Bars(charts.Bars{Span: span(3), Tick: tick, Empty: "nothing"}),
+	} {
+		if !strings.Contains(out, ">nothing<") || strings.Contains(out, "number") {
+			t.Errorf("%s: %s", name, out)
+		}
+	}
+	if out := canvas(600, 200).Curve(charts.Curve{Span: span(3), Series: []charts.Series{hourly(1)}, Empty: "nothing"}); strings.Contains(out, ">nothing<") {
+		t.Errorf("one value is something: %s", out)
+	}
+}
+
+// TestHeatFillsItsWidth draws cells up to the edge, on whole pixels.
+func TestHeatFillsItsWidth(t *testing.T) {
+	var bars []charts.Bar
+	for i := range 48 {
+		bars = append(bars, charts.Bar{From: start.Add(time.Duration(i) * time.Hour), To: start.Add(time.Duration(i+1) * time.Hour), Value: 1, Known: true})
+	}
+	right := 0.0
+	for _, e := range elements(t, canvas(731, 300).Heat(charts.Heat{Span: span(48), Bars: bars})) {
+		if e.name != "rect" {
+			continue
+		}
+		x, errX := strconv.ParseFloat(e.attr["x"], 64)
+		w, errW := strconv.ParseFloat(e.attr["width"], 64)
+		if errX != nil || errW != nil || e.attr["rx"] == "3" && (x != math.Trunc(x) || w != math.Trunc(w)) {
+			t.Fatalf("a cell at %q of %q", e.attr["x"], e.attr["width"])
+		}
+		right = max(right, x+w)
+	}
+	if right != 730 {
+		t.Errorf("the cells end at %v of 731", right)
 	}
 }
 

@@ -63,6 +63,8 @@ type Curve struct {
 	Gutter float64
 	// NoAxis leaves out the time axis.
 	NoAxis bool
+	// Empty is what is said where there is nothing to show. Default: nothing.
+	Empty string
 }
 
 // column is what lies in one column of pixels: the highest and the last value.
@@ -144,6 +146,9 @@ func (c Canvas) axisY(p *pen, top, bottom, high float64, counts bool, tick Tick,
 	if counts {
 		step, ceiling = whole(high, most)
 	}
+	if high == 0 { // an axis of nothing has no numbers
+		tick = func(float64, float64) string { return "" }
+	}
 	var labels []string
 	for i := 0; float64(i)*step <= ceiling*(1+1e-9); i++ {
 		labels = append(labels, tick(float64(i)*step, ceiling))
@@ -184,7 +189,8 @@ func (c Canvas) Curve(v Curve) string {
 		bottom = c.Height - math.Round(c.Text*0.5)
 	}
 	p.open("g", "data-chart", "curve")
-	f := c.axisY(p, top, bottom, highest(v.Series, v.Span), v.Counts, v.Tick, v.Gutter)
+	high := highest(v.Series, v.Span)
+	f := c.axisY(p, top, bottom, high, v.Counts, v.Tick, v.Gutter)
 	if !v.NoAxis {
 		c.axisX(p, v.Span, f.x, f.width, f.y+f.height, f.y, true)
 	} else {
@@ -201,8 +207,16 @@ func (c Canvas) Curve(v Curve) string {
 	}
 	c.nowLine(p, v.Span, f)
 	c.markers(p, v, first, f, line)
+	if high == 0 {
+		c.empty(p, f, v.Empty)
+	}
 	p.close("g")
 	return p.b.String()
+}
+
+// empty says in the middle of a plot that there is nothing in it.
+func (c Canvas) empty(p *pen, f plot, text string) {
+	c.text(p, f.x+f.width/2, f.y+f.height/2+c.Text*0.35, text, words{anchor: "middle", halo: c.Theme.Ground})
 }
 
 // grid draws the lines of a time axis without its labels.

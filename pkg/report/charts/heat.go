@@ -40,7 +40,7 @@ func (c Canvas) Heat(v Heat) string {
 	if len(days) > 7 {
 		name = c.Locale.ShortDay
 	}
-	tall := 2.1
+	tall := 2.8
 	if hours := int(math.Ceil(v.Span.seconds() / 3600)); hours <= 24 { // a short event is one row, from its first hour
 		columns, begin, tall = max(hours, 8), v.Span.From.Truncate(time.Hour), 3.2
 		days = days[:1]
@@ -52,7 +52,8 @@ func (c Canvas) Heat(v Heat) string {
 	gutter = math.Ceil(gutter + c.Text*0.8)
 	foot := math.Round(c.Text * 2.1)
 	legend := math.Round(c.Text * 2)
-	cell := math.Floor((c.Width - gutter) / float64(columns))
+	cell := (c.Width - gutter) / float64(columns)
+	left := func(i int) float64 { return math.Round(gutter + float64(i)*cell) } // of a column, on a whole pixel
 	row := math.Floor(min((c.Height-foot-legend)/float64(len(days)), cell*tall))
 	// place is the cell of a time.
 	place := func(at time.Time) (column, line int) {
@@ -83,17 +84,18 @@ func (c Canvas) Heat(v Heat) string {
 		if n < 0 || n >= len(days) || i0 < 0 || i0 >= columns {
 			continue
 		}
-		x, y := gutter+float64(i0)*cell, float64(n)*row
+		x, y := left(i0), float64(n)*row
+		w := left(i0+1) - x
 		if !b.Known {
 			if !b.From.Before(v.Span.now()) {
 				continue // still to come
 			}
-			c.hatch(p, x+1, y+1, cell-2, row-2)
+			c.hatch(p, x+1, y+1, w-2, row-2)
 			continue
 		}
-		p.rect(x+1, y+1, cell-2, row-2, 3, c.heat(b.Value, high))
+		p.rect(x+1, y+1, w-2, row-2, 3, c.heat(b.Value, high))
 		if i == best {
-			p.el("rect", "x", num(x+2), "y", num(y+2), "width", num(cell-4), "height", num(row-4), "rx", "2", "fill", "none",
+			p.el("rect", "x", num(x+2), "y", num(y+2), "width", num(w-4), "height", num(row-4), "rx", "2", "fill", "none",
 				"stroke", c.Theme.Ink, "stroke-width", "2")
 		}
 	}
@@ -109,7 +111,7 @@ func (c Canvas) Heat(v Heat) string {
 		if columns == 24 && len(days) > 1 { // hours of the day, also of one on which the clocks change
 			t = time.Date(first.Year(), first.Month(), first.Day(), h, 0, 0, 0, first.Location())
 		}
-		c.text(p, gutter+float64(h)*cell+1, y+c.Text*1.2, c.Locale.Hour(t), words{})
+		c.text(p, left(h)+1, y+c.Text*1.2, c.Locale.Hour(t), words{})
 	}
 	if high > 0 {
 		c.scale(p, gutter, y+foot, high, v.Label)
@@ -118,13 +120,14 @@ func (c Canvas) Heat(v Heat) string {
 	return p.b.String()
 }
 
-// heat is the colour of a value: equal steps of the square root, so that quiet hours differ too.
+// heat is the colour of a value: nothing is the first, and the steps below are smaller than those above, so
+// that quiet hours differ beside a loud last one.
 func (c Canvas) heat(value, high float64) string {
 	if high <= 0 || value <= 0 {
 		return c.Theme.Heat[0]
 	}
 	n := len(c.Theme.Heat)
-	return c.Theme.Heat[min(int(math.Sqrt(value/high)*float64(n-1))+1, n-1)]
+	return c.Theme.Heat[min(int(math.Pow(value/high, 0.7)*float64(n-1))+1, n-1)]
 }
 
 // scale is the legend: from 0 to the highest.

@@ -2,14 +2,20 @@ package charts
 
 import (
 	"cmp"
+	"encoding/base64"
 	"math"
+	"net/http"
 	"slices"
+	"strconv"
 )
 
 // Node is one of a network, Weight its size.
 type Node struct {
 	ID, Name string
 	Weight   float64
+	// Picture is shown in the node: PNG or JPEG, square. Default: Initials on a disc.
+	Picture  []byte
+	Initials string
 }
 
 // Edge joins two nodes by their ids. Thicker is stronger.
@@ -48,9 +54,9 @@ func (c Canvas) Network(nodes []Node, edges []Edge) string {
 	radius := make([]float64, len(nodes))
 	scale := math.Sqrt(c.Width * c.Height)
 	for i, n := range nodes {
-		radius[i] = scale * 0.008
+		radius[i] = scale * 0.011
 		if most > 0 {
-			radius[i] += scale * 0.026 * math.Sqrt(n.Weight/most)
+			radius[i] += scale * 0.034 * math.Sqrt(n.Weight/most)
 		}
 	}
 	at := layout(len(nodes), links, strongest, radius, c.Width, c.Height, c.Text)
@@ -70,8 +76,8 @@ func (c Canvas) Network(nodes []Node, edges []Edge) string {
 	for i := range nodes {
 		taken = append(taken, area{at[i].x - radius[i], at[i].y - radius[i], at[i].x + radius[i], at[i].y + radius[i]})
 	}
-	for i := range nodes {
-		p.el("circle", "cx", num(at[i].x), "cy", num(at[i].y), "r", num(radius[i]), "fill", c.Theme.Second, "stroke", c.Theme.Ground, "stroke-width", "2")
+	for i, n := range nodes {
+		c.node(p, i, n, at[i], radius[i])
 	}
 	for i, n := range nodes { // the largest first: theirs are the names that matter
 		size, weight := c.Text, regular
@@ -114,6 +120,24 @@ func (c Canvas) Network(nodes []Node, edges []Edge) string {
 	}
 	p.close("g")
 	return p.b.String()
+}
+
+// node draws a disc, or a picture with a ring around it.
+func (c Canvas) node(p *pen, i int, n Node, at point, r float64) {
+	x, y := num(at.x), num(at.y)
+	p.el("circle", "cx", x, "cy", y, "r", num(r), "fill", c.Theme.Second, "stroke", c.Theme.Ground, "stroke-width", "2")
+	if len(n.Picture) == 0 {
+		size := math.Round(r * 0.8)
+		c.text(p, at.x, at.y+size*0.36, n.Initials, words{size: size, weight: strong, anchor: "middle", fill: c.Theme.OnColour(c.Theme.Second)})
+		return
+	}
+	inner, clip := r-2, "tungstene-node-"+strconv.Itoa(i)
+	p.open("clipPath", "id", clip)
+	p.el("circle", "cx", x, "cy", y, "r", num(inner))
+	p.close("clipPath")
+	p.el("image", "clip-path", "url(#"+clip+")", "x", num(at.x-inner), "y", num(at.y-inner), "width", num(2*inner), "height", num(2*inner),
+		"preserveAspectRatio", "xMidYMid slice",
+		"href", "data:"+http.DetectContentType(n.Picture)+";base64,"+base64.StdEncoding.EncodeToString(n.Picture))
 }
 
 type link struct {
@@ -190,12 +214,12 @@ func layout(n int, links []link, strongest float64, radius []float64, width, hei
 		at[i] = point{stretch(at[i].x, lo.x, hi.x, width), stretch(at[i].y, lo.y, hi.y, height)}
 	}
 	// Each needs room for itself and a line of text below.
-	for range 60 {
+	for range 120 {
 		for i := range at {
 			for j := range i {
 				dx, dy := at[i].x-at[j].x, at[i].y-at[j].y
 				d := max(math.Sqrt(dx*dx+dy*dy), 1e-3)
-				if want := radius[i] + radius[j] + text*1.5; d < want {
+				if want := radius[i] + radius[j] + text*2.6; d < want {
 					s := (want - d) / d / 2
 					at[i].x, at[i].y = at[i].x+dx*s, at[i].y+dy*s
 					at[j].x, at[j].y = at[j].x-dx*s, at[j].y-dy*s

@@ -2,8 +2,11 @@ package charts
 
 import (
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strconv"
+	"strings"
 )
 
 // Theme is a set of colours, each "#rrggbb". Templates name them by the names of Colours.
@@ -46,6 +49,32 @@ func (t Theme) Colours() map[string]string {
 		c["heat-"+strconv.Itoa(i+1)] = s
 	}
 	return c
+}
+
+// With is the theme with other colours, by the names of Colours. The error names the one that is wrong.
+func (t Theme) With(colours map[string]string) (Theme, error) {
+	t.Series, t.Heat = slices.Clone(t.Series), slices.Clone(t.Heat)
+	places := map[string]*string{
+		"ground": &t.Ground, "raised": &t.Raised, "ink": &t.Ink, "soft": &t.Soft, "line": &t.Line, "strong": &t.Strong,
+		"accent": &t.Accent, "accent-text": &t.AccentText, "accent-faint": &t.AccentFaint, "on-accent": &t.OnAccent,
+		"glow": &t.Glow, "second": &t.Second, "second-faint": &t.SecondFaint, "note": &t.Note, "good": &t.Good, "bad": &t.Bad,
+	}
+	for i := range t.Series {
+		places["series-"+strconv.Itoa(i+1)] = &t.Series[i]
+	}
+	for i := range t.Heat {
+		places["heat-"+strconv.Itoa(i+1)] = &t.Heat[i]
+	}
+	for _, name := range slices.Sorted(maps.Keys(colours)) {
+		if places[name] == nil {
+			return t, fmt.Errorf("there is no colour %q: use one of %s", name, strings.Join(slices.Sorted(maps.Keys(places)), ", "))
+		}
+		if _, _, _, err := rgb(colours[name]); err != nil {
+			return t, fmt.Errorf("%s: %w", name, err)
+		}
+		*places[name] = strings.ToLower(colours[name])
+	}
+	return t, nil
 }
 
 // Dark is warm black under a glowing wire.

@@ -2,6 +2,7 @@
 package locale
 
 import (
+	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -347,6 +348,23 @@ func (l Locale) Duration(d time.Duration) string {
 		return l.Number(int64(h)) + fixed + "h"
 	}
 	return l.Number(int64(h)) + fixed + "h" + fixed + strconv.Itoa(m) + fixed + "min"
+}
+
+// ShortDuration writes hours and minutes for a list: 54h 12m, 12m or 54 h 12, 12 min.
+func (l Locale) ShortDuration(d time.Duration) string {
+	minutes := int(d.Round(time.Minute).Minutes())
+	h, m := minutes/60, minutes%60
+	switch {
+	case l.french() && h == 0, m == 0 && l.french():
+		return l.Duration(d)
+	case l.french():
+		return l.Number(int64(h)) + fixed + "h" + fixed + fmt.Sprintf("%02d", m)
+	case h == 0:
+		return strconv.Itoa(m) + "m"
+	case m == 0:
+		return l.Number(int64(h)) + "h"
+	}
+	return l.Number(int64(h)) + "h" + fixed + strconv.Itoa(m) + "m"
 }
 
 // Hours writes a long time in hours: 3.2 h, 957,000 h, 12.3M h.

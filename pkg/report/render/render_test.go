@@ -158,6 +158,9 @@ func TestEmojiAreOneEach(t *testing.T) {
 			t.Errorf("%s is %+v, want one glyph", text, e)
 		}
 	}
+	if one, two := r.Measure("🇫🇷", render.Style{Size: 100}).Width, r.Measure("🇫🇷🇫🇷", render.Style{Size: 100}).Width; one < 108 || two < 2*one-1 {
+		t.Errorf("a flag is %.1f wide, two are %.1f: they touch", one, two)
+	}
 	// Digits, and signs that are text unless told otherwise, stay text.
 	for _, text := range []string{"2026", "#1", "© ™ ↔"} {
 		out, err := r.Outline([]byte(`<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><text>` + text + `</text></svg>`))

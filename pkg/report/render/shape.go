@@ -186,6 +186,10 @@ func (t *typesetter) shape(sh *shaper, text string, s Style, tabular bool) *line
 		out := face.Shape(in)
 		g := glyphRun{key: r.face}
 		unit := 64 * float64(upem)
+		bearing := 0.0
+		if r.face.face.colors != nil {
+			bearing = emojiBearing
+		}
 		last := -1
 		for _, gl := range out.Glyphs {
 			if last >= 0 && gl.ClusterIndex != last {
@@ -193,9 +197,9 @@ func (t *typesetter) shape(sh *shaper, text string, s Style, tabular bool) *line
 			}
 			last = gl.ClusterIndex
 			g.glyphs = append(g.glyphs, glyph{
-				id: gl.GlyphID, x: x + float64(gl.XOffset)/unit, y: -float64(gl.YOffset) / unit, cluster: clusters,
+				id: gl.GlyphID, x: x + bearing + float64(gl.XOffset)/unit, y: -float64(gl.YOffset) / unit, cluster: clusters,
 			})
-			x += float64(gl.XAdvance) / unit
+			x += float64(gl.XAdvance)/unit + 2*bearing
 		}
 		if last >= 0 {
 			clusters++
@@ -205,6 +209,10 @@ func (t *typesetter) shape(sh *shaper, text string, s Style, tabular bool) *line
 	l.width, l.clusters = x, clusters
 	return l
 }
+
+// emojiBearing is the room on either side of an emoji, in em: those of the shipped font fill their whole
+// width, and two flags in a row would be one.
+const emojiBearing = 0.06
 
 // runs splits a line by direction, script and face, and puts the runs in the order in which they are
 // seen.

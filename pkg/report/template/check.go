@@ -113,16 +113,16 @@ func (f *filler) check(p *place, value string, s render.Style, width float64, cu
 		return
 	}
 	if e := f.m.Measure(value, s); len(e.Missing) > 0 {
-		f.tell(p, Warning, "no font has %s (of %s): a font that has them can be given to the report", strings.Join(e.Missing, " "), strconv.Quote(short(value)))
+		f.tell(p, Warning, "no font has %s (of %s): a font that has them can be given to the report", strings.Join(e.Missing, " "), quote(value))
 	}
 	if cut {
 		f.tell(p, Warning, "%s is cut: at the smallest size of %s it does not fit %s of %s; give it more room, a smaller 'min' or more 'lines'",
-			strconv.Quote(short(value)), format(p.MinSize), lineCount(p.Lines), format(width))
+			quote(value), format(p.MinSize), lineCount(p.Lines), format(width))
 	}
 }
 
 func (f *filler) tellCut(p *place, value string) {
-	f.tell(p, Warning, "cut to %s: at the smallest size of %s it does not fit", strconv.Quote(short(value)), format(p.MinSize))
+	f.tell(p, Warning, "%s is cut: at the smallest size of %s there is no room for more", quote(value), format(p.MinSize))
 }
 
 func lineCount(n int) string {
@@ -131,6 +131,9 @@ func lineCount(n int) string {
 	}
 	return strconv.Itoa(n) + " lines"
 }
+
+// quote writes a text for a message as people read it, spaces of any width too.
+func quote(s string) string { return `"` + short(s) + `"` }
 
 // short is the beginning of a text for a message.
 func short(s string) string {

@@ -2,7 +2,6 @@ package template
 
 import (
 	"math"
-	"strconv"
 	"strings"
 
 	"github.com/tungstene/tungstene/pkg/report/render"
@@ -21,18 +20,23 @@ type setText struct {
 // The part of a font size that letters take above and below their line: of capitals and of "g".
 const above, below = 0.72, 0.2
 
-// extent is the place of lines of text, in the picture's units; ok is false for a text that is turned.
-func (f *filler) extent(n *node, s render.Style, lines []string, x, y, lineHeight float64, align Align) (Box, bool) {
+// block is the place of a line of text of a width, and of more below it, in the picture's units; ok is false for a text that is
+// turned.
+func block(n *node, align Align, x, y, width, size, more float64) (Box, bool) {
 	tr := n.toRoot
-	if tr.b != 0 || tr.c != 0 || tr.a <= 0 || len(lines) == 0 {
+	if tr.b != 0 || tr.c != 0 || tr.a <= 0 {
 		return Box{}, false
 	}
+	return tr.box(Box{x - width*alignShare(align), y - above*size, width, more + (above+below)*size}), true
+}
+
+// extent is the place of lines of text.
+func (f *filler) extent(n *node, s render.Style, lines []string, x, y, lineHeight float64, align Align) (Box, bool) {
 	width := 0.0
 	for _, l := range lines {
 		width = max(width, f.m.Measure(l, s).Width)
 	}
-	b := Box{x - width*alignShare(align), y - above*s.Size, width, float64(len(lines)-1)*lineHeight + (above+below)*s.Size}
-	return tr.box(b), true
+	return block(n, align, x, y, width, s.Size, float64(max(len(lines)-1, 0))*lineHeight)
 }
 
 // placed notes where a filled text is, for checking.
@@ -40,12 +44,24 @@ func (f *filler) placed(p *place, x float64, fit fitted) {
 	if f.note == nil || len(fit.lines) == 0 {
 		return
 	}
-	pat := p.target.pattern
 	scale := fit.size / p.Style.Size
-	now, ok := f.extent(p.target, resize(p.Style, fit.size), fit.lines, x, pat.lines[0].y, p.LineHeight*scale, p.Align)
-	if !ok {
+	if now, ok := f.extent(p.target, resize(p.Style, fit.size), fit.lines, x, p.target.pattern.lines[0].y, p.LineHeight*scale, p.Align); ok {
+		f.noted(p, x, strings.Join(fit.lines, " "), now)
+	}
+}
+
+// placedRich does the same of a line whose parts look different.
+func (f *filler) placedRich(p *place, x, width, size float64, words string) {
+	if f.note == nil {
 		return
 	}
+	if now, ok := block(p.target, p.Align, x, p.target.pattern.lines[0].y, width, size, 0); ok {
+		f.noted(p, x, words, now)
+	}
+}
+
+func (f *filler) noted(p *place, x float64, words string, now Box) {
+	pat := p.target.pattern
 	var sample []string
 	for _, l := range pat.lines {
 		sample = append(sample, l.text)
@@ -55,9 +71,7 @@ func (f *filler) placed(p *place, x float64, fit fitted) {
 	if p.options.width == 0 && f.t.boxOf(p) == nil { // else the designer has said how far it may go
 		card = f.t.under(p.target, old)
 	}
-	f.set = append(f.set, setText{
-		place: p, node: p.target, words: strings.Join(fit.lines, " "), now: f.shifted(now), sample: f.shifted(old), card: f.shifted(card),
-	})
+	f.set = append(f.set, setText{place: p, node: p.target, words: words, now: f.shifted(now), sample: f.shifted(old), card: f.shifted(card)})
 }
 
 // still notes the texts below a node that stay as they are.
@@ -114,7 +128,7 @@ func (f *filler) checkOverlap() {
 			}
 			if grown.place != nil {
 				f.tell(grown.place, Warning, "%s runs into %s: give it the room that it has, as in {{%s | width %s}}, or a {{box:%[3]s}}",
-					strconv.Quote(short(grown.words)), strconv.Quote(short(other.words)), grown.place.Name, format(math.Floor(f.between(grown, other))))
+					quote(grown.words), quote(other.words), grown.place.Name, format(math.Floor(f.between(grown, other))))
 			}
 		}
 		if a.place == nil || a.card.Width == 0 {
@@ -122,7 +136,7 @@ func (f *filler) checkOverlap() {
 		}
 		if over := max(a.now.X+a.now.Width-a.card.X-a.card.Width, a.card.X-a.now.X); over > 1 {
 			f.tell(a.place, Warning, "%s runs %s over the edge of the shape that it stands on: give it the room that it has, as in {{%s | width %s}}, or a {{box:%[3]s}}",
-				strconv.Quote(short(a.words)), format(math.Ceil(over)), a.place.Name, format(math.Floor((a.now.Width-over)/a.node.toRoot.a)))
+				quote(a.words), format(math.Ceil(over)), a.place.Name, format(math.Floor((a.now.Width-over)/a.node.toRoot.a)))
 		}
 	}
 }

@@ -114,9 +114,11 @@ func (p *pattern) readRuns(n *node, first bool) error {
 	for _, it := range items {
 		if it.node != nil {
 			if it.node.el.Name.Local == "tspan" {
-				if err := p.readRuns(it.node, attr(it.node.el, "x") != "" || attr(it.node.el, "y") != ""); err != nil {
+				before := len(p.runs)
+				if err := p.readRuns(it.node, first || attr(it.node.el, "x") != "" || attr(it.node.el, "y") != ""); err != nil {
 					return err
 				}
+				first = first && len(p.runs) == before
 			}
 			continue
 		}

@@ -254,6 +254,7 @@ func TestFill(t *testing.T) {
 		"no rows":                             {`<g id="{{rows:none}}"><g id="{{row}}"/></g>`, `<g id="{{rows:none}}"></g>`},
 		"a chart":                             {`<g id="{{chart:c}}" opacity="0.5"><rect x="3" y="4" width="20" height="10" fill="#123"/></g>`, `<g id="{{chart:c}}" opacity="0.5"><g transform="translate(3 4)"><x w="20" h="10" fill="#123"/></g></g>`},
 		"parts of another look":               {`<text x="5" y="20" font-size="10">{{a}} <tspan font-weight="700" font-size="20">{{a}}</tspan></text>`, `<text x="5" y="20" font-size="10">abc <tspan font-weight="700" font-size="20">abc</tspan></text>`},
+		"parts, the first of another look":    {`<text x="5" y="20" font-size="10"><tspan font-weight="700">{{long | width 50 | min 5}}</tspan> {{a}}</text>`, `<text x="5" y="20" style="font-size:5px"><tspan font-weight="700">one two three f…</tspan> abc</text>`},
 		"parts that are too wide":             {`<text id="w" x="150" y="20" font-size="10">{{a | width 35}} <tspan font-size="20">{{a}}</tspan></text>`, `<text id="w" x="150" y="20" style="font-size:7px">abc <tspan style="font-size:14px">abc</tspan></text>`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -389,6 +390,7 @@ func TestCheck(t *testing.T) {
 		"rows":            {`<g id="{{rows:top}}"><g id="{{row}}"><text id="{{rang}}"/></g></g>`, `there is no text called "rang": did you mean "rank"?`},
 		"too many rows":   {`<g id="{{rows:top}}"><g id="{{row}}"><text id="{{rank}}"/></g></g>`, `warning a.svg:1: {{rows:top}}: 2 rows, and room for 1`},
 		"into another":    {`<text id="{{long}}" x="5" y="50" font-size="10">abc</text><text x="60" y="50" font-size="10">€</text>`, `warning a.svg:1: {{long}}: "a very long text" runs into "€": give it the room that it has, as in {{long | width 55}}, or a {{box:long}}`},
+		"parts into it":   {`<text x="5" y="50" font-size="10"><tspan font-weight="700">{{long}}</tspan>!</text><text x="60" y="50" font-size="10">€</text>`, `: "a very long text!" runs into "€": give it the room that it has, as in {{long | width 55}}`},
 		"over its card":   {`<rect x="5" y="30" width="50" height="30" fill="#fff"/><text id="{{long}}" x="10" y="50" font-size="10">abc</text>`, `warning a.svg:1: {{long}}: "a very long text" runs 35 over the edge of the shape that it stands on: give it the room that it has, as in {{long | width 45}}`},
 		"in its card":     {`<rect x="5" y="30" width="90" height="30" fill="#fff"/><text id="{{long}}" x="10" y="50" font-size="10">abc</text>`, ``},
 		"as the designer": {`<text id="{{streamer.name}}" x="5" y="50" font-size="10">abcdefg</text><text x="20" y="50" font-size="10">over</text>`, ``},

@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/rivo/uniseg"
 
@@ -293,7 +294,7 @@ func (f *filler) richText(p *place) {
 	for i, r := range runs {
 		values[i] = f.value(p, r.segments)
 	}
-	_, width := f.room(p)
+	x, width := f.room(p)
 	widest := func(scale float64) float64 {
 		most, w := 0.0, 0.0
 		for i, r := range runs {
@@ -313,19 +314,24 @@ func (f *filler) richText(p *place) {
 		for scale > smallest && widest(scale) > width {
 			scale = max(smallest, scale-0.001)
 		}
-		// At the smallest size, the longest value gives way.
+		// At the smallest size the longest value gives way, and the next when little is left of it.
+		const little = 8
+		longest := -1
 		for widest(scale) > width {
-			longest := -1
-			for i, r := range runs {
-				if slices.ContainsFunc(r.segments, func(s segment) bool { return s.mark != nil }) && (longest < 0 || len(values[i]) > len(values[longest])) {
-					longest = i
+			if longest < 0 || utf8.RuneCountInString(values[longest]) <= little {
+				most := 1
+				longest = -1
+				for i, r := range runs {
+					n := utf8.RuneCountInString(values[i])
+					if n > most && slices.ContainsFunc(r.segments, func(s segment) bool { return s.mark != nil }) {
+						longest, most = i, n
+					}
 				}
 			}
-			shorter := shorten(values[longest])
-			if shorter == values[longest] {
+			if longest < 0 {
 				break
 			}
-			values[longest], shortened = shorter, true
+			values[longest], shortened = shorten(values[longest]), true
 		}
 	}
 	for i, r := range runs {
@@ -333,6 +339,9 @@ func (f *filler) richText(p *place) {
 	}
 	if shortened {
 		f.tellCut(p, strings.Join(values, ""))
+	}
+	if !slices.ContainsFunc(runs[1:], func(r textRun) bool { return r.newChunk }) {
+		f.placedRich(p, x, widest(scale), p.Style.Size*scale, strings.Join(values, ""))
 	}
 	f.richElement(p.target, p, scale, runs, values)
 }
