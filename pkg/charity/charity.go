@@ -51,6 +51,9 @@ type Config struct {
 	Sources []Source
 	// Collector is the name of the collector that polls, for coverage. Required.
 	Collector string
+	// Dir is a folder of the collector's own, which must exist, for what is remembered from one run to the
+	// next: charity-NAME.json of each source. Default "": nothing is.
+	Dir string
 	// Clock is the event's time, by which slots are. Default clock.System.
 	Clock clock.Clock
 	// Emit takes the documents of one answer or a part of them, and returns when they are kept. On an

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -137,7 +138,8 @@ func (f *feed) startFill() {
 
 func (f *feed) key(id string) uint64 { return maphash.String(f.seed, id) }
 
-// version is a hash of what a Donation's Version is of, and of whether it is recorded at all.
+// version is a hash of what a Donation's Version is of, and of whether it is recorded at all: of the channel
+// in its lower half, of the rest in the upper one. It is never 0, which is a row that can't be read.
 func (f *feed) version(r *row, channel string, inside bool) uint64 {
 	b := make([]byte, 0, 64)
 	b = binary.LittleEndian.AppendUint64(b, uint64(r.money.Cents))
@@ -145,8 +147,7 @@ func (f *feed) version(r *row, channel string, inside bool) uint64 {
 	if inside {
 		b = append(b, '+')
 	}
-	b = append(b, channel...)
-	return maphash.Bytes(f.seed, b) | 1 // 0 is a row that can't be read
+	return maphash.Bytes(f.seed, b)<<32 | uint64(uint32(maphash.String(f.seed, channel))|1)
 }
 
 // seen is when a donation of a source that tells no times was seen first in this run.
@@ -488,6 +489,13 @@ func (p *poller) donations(ctx context.Context, f *feed, e *eventView, slot time
 			continue
 		}
 		d := p.donation(f, e, row, channel, t)
+		salt := p.owners.since(e.Slug, cmp.Or(f.member, row.member.key()), channel, slot)
+		if before != 0 && uint32(before) == uint32(v.hash) {
+			salt = slot.UnixMilli() // it may have been what it is now before, and that record is there already
+		}
+		if salt != 0 {
+			d.Version = record.Hash(strconv.FormatInt(d.Money.Cents, 10), d.Money.Currency, d.Channel, d.Member, strconv.FormatInt(salt, 10))
+		}
 		if f.mapping.timeless && before == 0 {
 			// The same record whenever it is seen for the first time, in whatever run: another one would be of
 			// another time, and count beside it.
@@ -694,6 +702,9 @@ func (p *poller) progress(events []*eventView, slot time.Time) {
 		}
 	}
 	p.forget(slot)
+	if err := p.owners.save(); err != nil {
+		p.log.Warn("a member who is given back to an earlier channel after a restart may stay with the later one", "err", err)
+	}
 	p.metrics.completed(p.src.Name, until)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -710,6 +721,7 @@ func (p *poller) forget(slot time.Time) {
 	for slug, at := range p.finished {
 		if slot.Sub(at) > 24*time.Hour {
 			delete(p.finished, slug)
+			p.owners.forget(slug)
 		}
 	}
 }

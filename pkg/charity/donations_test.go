@@ -441,6 +441,64 @@ func TestEventsAreLeft(t *testing.T) {
 	}
 }
 
+// Whose a donation is, and how much, is what was told last: also what had been told before, by the same run or by
+// one before it.
+func TestWhatIsToldLastCounts(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var cents atomic.Int64
+		cents.Store(100)
+		w := open(t, time.Minute+time.Second, nil, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprintf(w, `[{"id":1,"amount":%d,"to":"m","at":"2026-09-04T18:00:01Z"}]`, cents.Load())
+		}))
+		w.dir = t.TempDir()
+		mapped := func(login string) []charity.Source {
+			return sourcesAt(t, `
+  - name: own
+    kind: json
+    currency: EUR
+    members: {m: `+login+`}
+    donations: {url: "https://own.example/d", list: $, id: id, amount: amount, unit: cents, streamer: to, time: at, pagination: {by: none, all: true}}
+`)
+		}
+		const a, b = "44842076", "52130765"
+		for i, step := range []struct {
+			login string
+			cents int64
+			want  map[string]int64
+		}{
+			{"aducine", 100, map[string]int64{a: 100}},
+			{"elodie", 100, map[string]int64{b: 100}},
+			{"aducine", 100, map[string]int64{a: 100}},
+			{"elodie", 100, map[string]int64{b: 100}},
+			{"", 200, map[string]int64{b: 200}},
+			{"", 100, map[string]int64{b: 100}},
+			{"", 200, map[string]int64{b: 200}},
+			{"aducine", 200, map[string]int64{a: 200}},
+		} {
+			cents.Store(step.cents)
+			if step.login != "" {
+				w.restart(mapped(step.login))
+			}
+			n := w.count()
+			w.run(20 * time.Second)
+			if got := w.counted(); !maps.Equal(got, step.want) {
+				t.Errorf("%d: %v, want %v", i, got, step.want)
+			}
+			if step.login == "" || i == 0 {
+				continue
+			}
+			// The same again is no news.
+			records := len(of[*record.Donation](w))
+			w.restart(mapped(step.login))
+			w.run(20 * time.Second)
+			if got := len(of[*record.Donation](w)); got != records || w.count() == n {
+				t.Errorf("%d: %d records after a restart, %d before", i, got, records)
+			}
+		}
+	})
+}
+
 // What a source lists late, or changes, further down than the newest page is read when the event is over, before
 // its donations are said to be all there.
 func TestAllAreReadAtTheEnd(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -68,6 +69,7 @@ type poller struct {
 	rounds [2]int // by loop, of that loop alone
 
 	// Of the loop of donations alone.
+	owners   *owners
 	covers   map[string]*cover
 	badTimes map[time.Time]bool // minutes of donations that can't be read
 	spoiling sync.Mutex         // held by spoilt, since feeds are polled at once
@@ -109,6 +111,14 @@ func newPoller(src Source, cfg *Config, client *http.Client, m *metrics) *poller
 		gate: make(chan struct{}, width), conditions: map[conditionKey]control.Condition{},
 		health: map[*feed]*health{}, covers: map[string]*cover{}, badTimes: map[time.Time]bool{},
 		finished: map[string]time.Time{},
+	}
+	path := ""
+	if cfg.Dir != "" {
+		path = filepath.Join(cfg.Dir, "charity-"+src.Name+".json")
+	}
+	var err error
+	if p.owners, err = openOwners(path); err != nil {
+		p.log.Warn("a member who is given back to an earlier channel may stay with the later one", "err", err)
 	}
 	p.status = SourceStatus{Source: src.Name, Kind: src.Kind}
 	for _, f := range slices.Concat(p.plan.totals, p.plan.donations) {

@@ -35,6 +35,7 @@ type world struct {
 	clock   *clock.Scaled
 	poller  *charity.Poller
 	sources http.Handler
+	dir     string // of what is remembered from one run to the next
 
 	mu     sync.Mutex
 	events []charity.Event
@@ -89,7 +90,7 @@ func open(t testing.TB, after time.Duration, sources []charity.Source, h http.Ha
 func (w *world) restart(sources []charity.Source) {
 	var err error
 	w.poller, err = charity.NewPoller(charity.Config{
-		Sources: sources, Collector: "one", Clock: w.clock, HTTP: w, Logger: slog.New(slog.DiscardHandler),
+		Sources: sources, Collector: "one", Dir: w.dir, Clock: w.clock, HTTP: w, Logger: slog.New(slog.DiscardHandler),
 		Registerer: prometheus.NewRegistry(), Emit: w.emit, Events: func() []charity.Event {
 			w.mu.Lock()
 			defer w.mu.Unlock()

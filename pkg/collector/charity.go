@@ -15,6 +15,7 @@ func (c *Collector) assembleCharity() (err error) {
 	if len(cfg.Sources) == 0 {
 		return nil
 	}
+	cfg.Dir = c.cfg.Dir
 	cfg.Collector, cfg.Clock, cfg.Logger, cfg.Registerer = c.cfg.Name, c.cfg.Clock, c.cfg.Logger, c.cfg.Registerer
 	cfg.Emit, cfg.Events = c.donations, c.charityEvents
 	c.poller, err = charity.NewPoller(cfg)

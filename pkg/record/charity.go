@@ -37,7 +37,8 @@ type Donation struct {
 	// Donation is the source's id of it, as text whether it came as a number or a string.
 	Donation string `bson:"donation"`
 	// Version is a hash of what the statistics count of it: amount, currency, and channel (Member where
-	// there is none). Encode sets it where it is empty. Of a source that tells no time it is FirstVersion as
+	// there is none); where the source has changed it, of when too, since it may be what it was before. Encode
+	// sets it where it is empty. Of a source that tells no time it is FirstVersion as
 	// long as nothing is known to have changed: another record would be of another time, and count beside
 	// the first.
 	Version string `bson:"version"`
