@@ -3,12 +3,14 @@ package collector_test
 import (
 	"cmp"
 	"context"
-	"fmt"
+	"encoding/json"
 	"log/slog"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -67,10 +69,10 @@ func (q *target) totals(t testing.TB) map[string]int64 {
 	return out
 }
 
-// usual are sources of a simulator, whose address stands for %[1]s.
+// usual are sources of a simulator, whose address stands for URL, the login of a channel for LOGIN.
 const usual = `
-  - {name: zevent, kind: zevent, url: "%[1]s/api/", totals: "* * * * * *"}
-  - {name: team, kind: streamlabs, url: "%[1]s/api/v1", team: sim, donations: "* * * * * *"}
+  - {name: zevent, kind: zevent, url: "URL/api/", totals: "* * * * * *"}
+  - {name: team, kind: streamlabs, url: "URL/api/v1", team: sim, donations: "* * * * * *"}
 `
 
 // newCharityWorld is a world whose simulator is given donations, and whose collector polls for them and
@@ -101,8 +103,13 @@ func newCharityWorld(t *testing.T, of string) *world {
 	}
 	w.master.assignment = &control.Assignment{Collector: "c1", Epoch: 3, Revision: 1, Events: []control.AssignedEvent{event}}
 	file := filepath.Join(w.dir, "charity.yaml")
-	text := fmt.Sprintf("sources:"+of, w.sim.URL())
-	if err := os.WriteFile(filepath.Join(w.dir, "secret"), []byte("ours"), 0o600); err != nil {
+	login := w.sim.Channels()[0].Login
+	text := "sources:" + strings.NewReplacer("URL", w.sim.URL(), "LOGIN", login).Replace(of)
+	token, err := w.sim.BroadcasterToken(login)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(w.dir, "secret"), []byte(token), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
@@ -175,7 +182,7 @@ func TestCharityIsCollected(t *testing.T) {
 // campaigns that support the team's.
 func TestTiltifyTeamIsCollected(t *testing.T) {
 	w := newCharityWorld(t, `
-  - {name: tiltify, kind: tiltify, url: "%[1]s/api/public", auth_url: "%[1]s/oauth/token", team_campaign: sim,
+  - {name: tiltify, kind: tiltify, url: "URL/api/public", auth_url: "URL/oauth/token", team_campaign: sim,
      client_id_file: secret, client_secret_file: secret, totals: "* * * * * *", donations: "* * * * * *"}
 `)
 	w.sim.Begin()
@@ -202,6 +209,94 @@ func TestTiltifyTeamIsCollected(t *testing.T) {
 	stop()
 	if len(byChannel) != 6 || byChannel["all"] != raised.Cents {
 		t.Errorf("%v, want %d", byChannel, raised.Cents)
+	}
+}
+
+// Who opted out with a Twitch account gives under nobody's name: by Twitch's own charity feature, and elsewhere
+// where the account's name is shown.
+func TestOptedOutDonors(t *testing.T) {
+	w := newCharityWorld(t, usual+
+		`  - {name: twitch, kind: twitch, url: "URL/helix", auth_url: "URL/oauth2/validate", token_files: {LOGIN: secret}, donations: "* * * * * *"}
+`)
+	channel := w.sim.Channels()[0]
+	token, err := w.sim.BroadcasterToken(channel.Login)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(path string, into any) {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.sim.URL()+path, http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+token)
+		r.Header.Set("Client-Id", "us")
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
+			t.Fatal(err)
+		}
+	}
+	type given struct {
+		UserID string `json:"user_id"`
+		Login  string `json:"user_login"`
+	}
+	var list struct{ Data []given }
+	w.sim.Begin()
+	eventually(t, "nobody gives", func() bool {
+		ask("/helix/charity/donations?broadcaster_id="+channel.ID, &list)
+		list.Data = slices.DeleteFunc(list.Data, func(d given) bool { return d.Login == "" || d.UserID == "" })
+		return len(list.Data) > 2
+	})
+	if err := w.sim.End(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	// As the master has it from the list.
+	event, person := &w.master.assignment.Events[0], list.Data[0]
+	names, err := record.NewPseudonyms(event.Key, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	event.Excluded = []string{names.User(person.UserID), names.Name(person.Login)}
+	_, stop := w.start()
+	defer stop()
+	all := func() (list []record.Donation) {
+		w.queue.mu.Lock()
+		defer w.queue.mu.Unlock()
+		for _, r := range w.queue.records {
+			var d record.Donation
+			if r.Kind == record.KindDonation {
+				if err := record.Decode(r.Doc, &d); err != nil {
+					t.Fatal(err)
+				}
+				list = append(list, d)
+			}
+		}
+		return list
+	}
+	eventually(t, "not all donations arrive", func() bool {
+		n := map[string]int64{}
+		for _, d := range all() {
+			n[d.Source]++
+		}
+		return n["team"] == w.sim.Raised().Donations && n["twitch"] > 2
+	})
+	nobody, others := map[string]int{}, map[string]int{}
+	for _, d := range all() {
+		switch {
+		case slices.Contains(event.Excluded, d.Donor) || strings.Contains(d.Raw, event.Excluded[0]) || strings.Contains(d.Raw, event.Excluded[1]):
+			t.Errorf("%s of %s names who opted out", d.Donation, d.Source)
+		case d.Donor == "" && d.Raw == "":
+			nobody[d.Source]++
+		case d.Donor != "":
+			others[d.Source]++
+		}
+	}
+	if nobody["twitch"] == 0 || nobody["team"] == 0 || others["twitch"] == 0 || others["team"] == 0 {
+		t.Errorf("left out %v, not left out %v", nobody, others)
 	}
 }
 
