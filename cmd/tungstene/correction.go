@@ -186,12 +186,16 @@ func (c *correctionListCmd) Run(ctx context.Context, env app.Env) error {
 		zone = e.TimeZone
 		return m.Corrections(ctx, c.Event)
 	}, func(w io.Writer, list control.Corrections) {
-		table(w, "TOTAL\t>RAW\t>CORRECTED\tAT\tCOVERAGE", func(add func(...any)) {
-			for _, t := range list.Totals {
-				add(whose(t.Login, t.Channel), money.Format(t.Raw, list.Currency, money.English), money.Format(t.Corrected, list.Currency, money.English),
-					showTime(t.At, zone), t.Coverage)
-			}
-		})
+		if len(list.Totals) == 0 {
+			fmt.Fprintln(w, "no totals: no charity source has said anything yet")
+		} else {
+			table(w, "TOTAL\t>RAW\t>CORRECTED\tAT\tCOVERAGE", func(add func(...any)) {
+				for _, t := range list.Totals {
+					add(whose(t.Login, t.Channel), money.Format(t.Raw, list.Currency, money.English), money.Format(t.Corrected, list.Currency, money.English),
+						showTime(t.At, zone), t.Coverage)
+				}
+			})
+		}
 		if len(list.Corrections) == 0 {
 			fmt.Fprintln(w, "\nno corrections")
 			return

@@ -145,6 +145,10 @@ func (c *goalListCmd) Run(ctx context.Context, env app.Env) error {
 		}
 		return list, err
 	}, func(w io.Writer, list control.Goals) {
+		if len(list.Goals) == 0 {
+			fmt.Fprintln(w, "no goals")
+			return
+		}
 		table(w, "ID\tCHANNEL\tCATEGORY\t>AMOUNT\tSTATE\t>MISSING\tETA\tGOAL", func(add func(...any)) {
 			for i := range list.Goals {
 				g := &list.Goals[i]

@@ -248,6 +248,10 @@ func (eventListCmd) Help() string { return "Example:\n  tungstene event list --j
 func (c *eventListCmd) Run(ctx context.Context, env app.Env) error {
 	return with(&c.operator, env.Stdout, func(m *control.Client) ([]record.Event, error) { return m.Events(ctx) },
 		func(w io.Writer, events []record.Event) {
+			if len(events) == 0 {
+				fmt.Fprintln(w, "no events; 'tungstene event create' makes one")
+				return
+			}
 			table(w, "EVENT\tSTATE\tSTART\tEND\t>REPLICAS\tNAME", func(add func(...any)) {
 				for _, e := range events {
 					add(e.Slug, e.State, showTime(e.Start, e.TimeZone), showTime(e.End, e.TimeZone), e.Replicas, e.Name)
@@ -425,6 +429,10 @@ func (channelListCmd) Help() string { return "Example:\n  tungstene channel list
 func (c *channelListCmd) Run(ctx context.Context, env app.Env) error {
 	return with(&c.operator, env.Stdout, func(m *control.Client) ([]record.Channel, error) { return m.Channels(ctx, c.Event) },
 		func(w io.Writer, channels []record.Channel) {
+			if len(channels) == 0 {
+				fmt.Fprintln(w, "no channels; 'tungstene channel import' adds them")
+				return
+			}
 			table(w, "LOGIN\tID\tNAME\tSTATUS", func(add func(...any)) {
 				for _, ch := range channels {
 					add(ch.Login, ch.Channel, ch.Name, ch.Status)

@@ -120,6 +120,10 @@ func (optOutListCmd) Help() string { return "Example:\n  tungstene optout list -
 func (c *optOutListCmd) Run(ctx context.Context, env app.Env) error {
 	return with(&c.operator, env.Stdout, func(m *control.Client) ([]control.Person, error) { return m.OptOutList(ctx) },
 		func(w io.Writer, list []control.Person) {
+			if len(list) == 0 {
+				fmt.Fprintln(w, "nobody has opted out")
+				return
+			}
 			table(w, "ID\tLOGIN", func(add func(...any)) {
 				for _, p := range list {
 					add(orDash(p.ID), orDash(p.Login))
@@ -231,14 +235,17 @@ func showForgotten(w io.Writer, list []control.Forgotten) {
 			who = "donor " + f.Donor
 		}
 		fmt.Fprintf(w, "%s\n", who)
-		for _, t := range f.Tombstones {
-			if t.State != record.TombstoneDone {
-				fmt.Fprintf(w, "  %s: is being erased\n", t.Event)
-				continue
+		said := ""
+		for _, t := range f.Tombstones { // a person may have two: of the id, and of the name
+			line := t.Event + ": is being erased"
+			if t.State == record.TombstoneDone {
+				line = fmt.Sprintf("%s: erased: %s deleted, %d left without the person, %s, %s counted again", t.Event, some(t.Records, "record", "records"),
+					t.Redacted, some(t.Letters, "dead letter", "dead letters"), some(t.Minutes, "minute", "minutes"))
 			}
-			fmt.Fprintf(w, "  %s: erased: %s deleted, %d left without the person, %s, %s counted again\n", t.Event, some(t.Records, "record", "records"),
-				t.Redacted, some(t.Letters, "dead letter", "dead letters"), some(t.Minutes, "minute", "minutes"))
-			if t.Remains != "" {
+			if line != said {
+				fmt.Fprintf(w, "  %s\n", line)
+			}
+			if said = line; t.Remains != "" {
 				fmt.Fprintf(w, "  %s: remains: %s\n", t.Event, t.Remains)
 			}
 		}
@@ -263,6 +270,10 @@ func (forgetListCmd) Help() string {
 func (c *forgetListCmd) Run(ctx context.Context, env app.Env) error {
 	return with(&c.operator, env.Stdout, func(m *control.Client) ([]record.Tombstone, error) { return m.Tombstones(ctx, c.Event) },
 		func(w io.Writer, list []record.Tombstone) {
+			if len(list) == 0 {
+				fmt.Fprintln(w, "nobody was forgotten")
+				return
+			}
 			table(w, "USER\tNAME\tASKED\tSTATE\t>DELETED\t>REDACTED\t>LETTERS\t>MINUTES\tREMAINS", func(add func(...any)) {
 				for _, t := range list {
 					add(t.User, orDash(t.Name), showTime(t.Time, "UTC"), t.State, t.Records, t.Redacted, t.Letters, t.Minutes, orDash(t.Remains))

@@ -90,6 +90,10 @@ func (c *deadletterListCmd) Run(ctx context.Context, env app.Env) error {
 	return with(&c.operator, env.Stdout, func(m *control.Client) (control.LetterPage, error) {
 		return m.Letters(ctx, control.LetterQuery{Event: c.Event, Code: c.Code, Limit: c.Limit, After: c.After})
 	}, func(w io.Writer, page control.LetterPage) {
+		if len(page.Letters) == 0 {
+			fmt.Fprintln(w, "no dead letters")
+			return
+		}
 		table(w, "ID\tFIRST\t>COUNT\tCODE\tEVENT\t>RECORDS\tREASON", func(add func(...any)) {
 			for _, l := range page.Letters {
 				code := l.Code

@@ -106,7 +106,7 @@ func (d *desk) want(code int, says string, args ...string) string {
 
 func TestDeadletterCommands(t *testing.T) {
 	d := newDesk(t)
-	d.want(app.ExitOK, "ID", "deadletter", "list")
+	d.want(app.ExitOK, "no dead letters", "deadletter", "list")
 	d.want(app.ExitFailed, "there is no event zevent", "deadletter", "list", "--event", "zevent")
 	d.want(app.ExitUsage, "--code must be one of", "deadletter", "list", "--code", "bogus")
 	at := time.Date(2026, 9, 4, 18, 0, 0, 0, time.UTC)

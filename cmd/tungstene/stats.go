@@ -64,6 +64,9 @@ func (c *statsOf) with(ctx context.Context, f func(r *statistics.Reader, s store
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	r, err := statistics.Open(ctx, s, c.Event)
+	if errors.Is(err, statistics.ErrUnknown) && c.Event == "" {
+		return fmt.Errorf("%w (--event)", err)
+	}
 	if err != nil {
 		return err //nolint:wrapcheck // it says all
 	}
