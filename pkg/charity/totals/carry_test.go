@@ -1,9 +1,20 @@
 package totals_test
 
 import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
 	"reflect"
+	"slices"
+	"strconv"
 	"testing"
+	"time"
 
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"pgregory.net/rapid"
+
+	"github.com/tungstene/tungstene/pkg/charity/goals"
 	"github.com/tungstene/tungstene/pkg/charity/totals"
 	"github.com/tungstene/tungstene/pkg/record"
 	"github.com/tungstene/tungstene/pkg/store"
@@ -84,6 +95,111 @@ func TestSumsThatLackAChannel(t *testing.T) {
 			}
 			if !reflect.DeepEqual(got, want) {
 				t.Errorf("history %t at %d: %+v, want %+v", history, now, got, want)
+			}
+		}
+	}
+}
+
+// Goals that single donations decide are as if all donations had been looked at, by the version of each that
+// counts, from one reading to the next and after one that broke off.
+func TestSinglesThatDecide(t *testing.T) {
+	t.Parallel()
+	w := &breaking{world: open(t)}
+	rapid.Check(t, func(r *rapid.T) {
+		for _, c := range []store.Collection{store.Records, store.Totals} {
+			if _, err := w.Delete(t.Context(), store.Query{Collection: c, Event: "e"}); err != nil {
+				r.Fatal(err)
+			}
+		}
+		live := totals.NewLive(w, false)
+		var list []record.Goal
+		for i := range rapid.IntRange(1, 6).Draw(r, "goals") {
+			list = append(list, record.Goal{
+				ID: fmt.Sprint("e/", i), Event: "e", Channel: rapid.SampledFrom([]string{"1", "2", record.AllChannels}).Draw(r, "channel"),
+				Category: rapid.SampledFrom([]string{record.GoalEqual, record.GoalMoreThan, record.GoalLargest}).Draw(r, "category"), Name: "a",
+				Money: record.Money{Cents: rapid.Int64Range(1, 9).Draw(r, "goal"), Currency: "EUR"},
+			})
+		}
+		counts := map[string]*record.Donation{}
+		for now := range rapid.IntRange(1, 4).Draw(r, "rounds") {
+			for range rapid.IntRange(0, 5).Draw(r, "donations") {
+				d := &record.Donation{
+					Header: record.Header{
+						Event: "e", Channel: rapid.SampledFrom([]string{"", "1", "2"}).Draw(r, "to"), Received: at(now),
+						Time: at(0).Add(time.Duration(rapid.IntRange(0, 3).Draw(r, "second")) * time.Second),
+					},
+					Source: "s", Donation: strconv.Itoa(rapid.IntRange(0, 3).Draw(r, "id")),
+					Money: record.Money{Cents: rapid.Int64Range(1, 9).Draw(r, "cents"), Currency: "EUR"},
+				}
+				if old := counts[d.Donation]; old != nil {
+					d.Time = old.Time
+				}
+				encoded, err := record.Encode(d)
+				if err != nil {
+					r.Fatal(err)
+				}
+				res, err := w.Insert(t.Context(), []record.Record{encoded})
+				if err != nil {
+					r.Fatal(err)
+				}
+				if old := counts[d.Donation]; res[0].Outcome == store.Inserted && (old == nil || record.CompareVersions(d.Versioned(), old.Versioned()) > 0) {
+					counts[d.Donation] = d
+				}
+			}
+			singles, sums := map[string][]goals.Single{record.AllChannels: nil, "1": nil, "2": nil}, map[string]record.Donations{}
+			for _, d := range counts {
+				for _, c := range []string{d.Channel, record.AllChannels} {
+					if c != "" {
+						x := sums[c]
+						singles[c] = append(singles[c], goals.Single{Time: d.Time, Cents: d.Money.Cents})
+						sums[c] = record.Donations{
+							Source: "s", Currency: "EUR", Count: x.Count + 1, Cents: x.Cents + d.Money.Cents, Largest: max(x.Largest, d.Money.Cents),
+						}
+					}
+				}
+			}
+			if len(counts) == 0 {
+				continue
+			}
+			for _, c := range []string{"1", "2", record.AllChannels} {
+				w.span(store.Totals, c, start, now, record.StateClosed, slices.DeleteFunc([]record.Donations{sums[c]}, func(d record.Donations) bool { return d.Count == 0 })...)
+			}
+			if w.after = rapid.IntRange(0, 3).Draw(r, "breaks after"); w.after > 0 {
+				_, _, _ = live.Overview(t.Context(), event, list, at(now+1)) // it breaks off, or there was nothing new
+			}
+			w.after = 0
+			got, _, err := live.Overview(t.Context(), event, list, at(now+1))
+			if err != nil {
+				r.Fatal(err)
+			}
+			board := goals.NewBoard(goals.Config{Window: 30 * time.Minute, End: event.End, Currency: "EUR"})
+			for c, of := range singles {
+				board.SetSingles(c, of)
+			}
+			if want := board.Evaluate(list, at(now+1)); !reflect.DeepEqual(got.Goals, want.Goals) {
+				r.Fatalf("round %d: %+v, want %+v", now, got.Goals, want.Goals)
+			}
+		}
+	})
+}
+
+// breaking is a world that gives so many donations, and then an error; all of them where after is 0.
+type breaking struct {
+	world
+
+	after int
+}
+
+func (b *breaking) Find(ctx context.Context, q store.Query) iter.Seq2[bson.Raw, error] {
+	return func(yield func(bson.Raw, error) bool) {
+		n := 0
+		for raw, err := range b.world.Find(ctx, q) {
+			if n++; q.Collection == store.Records && b.after > 0 && n > b.after {
+				yield(nil, errors.New("the store is away"))
+				return
+			}
+			if !yield(raw, err) {
+				return
 			}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -41,24 +42,31 @@ type Live struct {
 	from   time.Time                     // minutes since then are in raw or sums
 	until  time.Time                     // and up to then
 	loaded time.Time                     // when all was read
-	single *singles                      // nil until they are read
+	single *singles                      // nil until they are asked for
 	tight  map[string]map[int64]struct{} // channel to hours whose minutes are read
 }
 
 // singles are the single donations of a source, by id the version that counts, whatever its channel.
 type singles struct {
-	of     map[string]single
-	fund   Fund
-	asOf   map[string]given // what the documents told, if what was read is just that
-	last   time.Time
-	loaded time.Time // when all was read
+	of      map[string]single
+	fund    Fund
+	sums    map[string]given  // by channel what they add up to; recount says that a largest one may be gone
+	asOf    map[string]given  // what the documents told, if what was read is just that
+	names   map[string]string // texts that many have, each once
+	recount bool
+	last    time.Time
+	loaded  time.Time // when all was read
 }
 
 type single struct {
-	goals.Single
 	record.DonationVersion
 
-	currency string
+	at, cents int64 // at in Unix milliseconds
+	currency  string
+}
+
+func (x single) single() goals.Single {
+	return goals.Single{Time: time.UnixMilli(x.at).UTC(), Cents: x.cents}
 }
 
 // NewLive makes one that has read nothing. With history it knows when goals were reached, to the
@@ -292,36 +300,25 @@ func (l *Live) before(channel string, at time.Time) int64 {
 	return cents
 }
 
+// bySingle reports whether single donations decide a goal.
+func bySingle(g record.Goal) bool {
+	switch g.Category {
+	case record.GoalEqual, record.GoalMoreThan, record.GoalLargest:
+		return !g.Deleted
+	}
+	return false
+}
+
 // readSingles reads the single donations of the channels that have goals which they decide.
 func (l *Live) readSingles(ctx context.Context, e record.Event, cur *Current, list []record.Goal, board *goals.Board, now time.Time) error {
-	wanted := map[string]struct{}{}
-	for i := range list {
-		switch list[i].Category {
-		case record.GoalEqual, record.GoalMoreThan, record.GoalLargest:
-			if !list[i].Deleted {
-				wanted[list[i].Channel] = struct{}{}
-			}
-		}
-	}
-	if len(wanted) == 0 || cur.Singles == (Fund{}) {
+	if !slices.ContainsFunc(list, bySingle) || cur.Singles == (Fund{}) {
 		return nil // no source tells single donations
 	}
 	if err := l.updateSingles(ctx, e, cur, now); err != nil {
 		return err
 	}
-	all := map[string][]goals.Single{}
-	for _, x := range l.single.of {
-		if x.currency != cur.Singles.Currency {
-			continue
-		}
-		for _, c := range [...]string{x.Channel, record.AllChannels} {
-			if _, ok := wanted[c]; ok {
-				all[c] = append(all[c], x.Single)
-			}
-		}
-	}
-	for c := range wanted {
-		board.SetSingles(c, all[c])
+	for c, list := range l.single.deciding(list) {
+		board.SetSingles(c, list)
 	}
 	return nil
 }
@@ -334,9 +331,9 @@ func (l *Live) updateSingles(ctx context.Context, e record.Event, cur *Current, 
 		return nil
 	}
 	if s == nil || s.fund != cur.Singles || now.Before(s.loaded) || s.asOf == nil && now.Sub(s.loaded) >= reload {
-		s = &singles{of: map[string]single{}, fund: cur.Singles, loaded: now}
+		s = &singles{of: map[string]single{}, sums: map[string]given{}, names: map[string]string{}, fund: cur.Singles, loaded: now}
 	}
-	l.single = nil // until it is whole
+	l.single, s.asOf = s, nil // where reading is given up in the middle, it goes on from there
 	q := store.Query{Collection: store.Records, Event: e.Slug, Kind: record.KindDonation}
 	if !s.last.IsZero() {
 		q.From = s.last.Add(-late)
@@ -345,51 +342,125 @@ func (l *Live) updateSingles(ctx context.Context, e record.Event, cur *Current, 
 		if err != nil {
 			return fmt.Errorf("read the donations of event %s: %w", e.Slug, err)
 		}
-		var d struct {
-			Channel  string       `bson:"channel"`
-			Time     time.Time    `bson:"time"`
-			Received time.Time    `bson:"received"`
-			Source   string       `bson:"source"`
-			Donation string       `bson:"donation"`
-			Version  string       `bson:"version"`
-			Money    record.Money `bson:"money"`
-		}
-		if err := bson.Unmarshal(raw, &d); err != nil {
-			return fmt.Errorf("decode a donation of event %s: %w", e.Slug, err)
-		}
-		if d.Source != cur.Singles.Source {
-			continue
-		}
-		if d.Time.After(s.last) {
-			s.last = d.Time.UTC()
-		}
-		v := record.DonationVersion{Channel: d.Channel, Received: d.Received.UnixMilli(), Version: d.Version}
-		if old, ok := s.of[d.Donation]; ok && record.CompareVersions(v, old.DonationVersion) < 0 {
-			continue
-		}
-		s.of[d.Donation] = single{goals.Single{Time: d.Time.UTC(), Cents: d.Money.Cents}, v, d.Money.Currency}
+		s.add(raw)
 	}
-	s.asOf = nil
-	if maps.Equal(s.given(), cur.given) {
+	if s.recount {
+		s.sums, s.recount = map[string]given{}, false
+		for _, x := range s.of {
+			s.count(x, 1)
+		}
+	}
+	if maps.Equal(s.sums, cur.given) {
 		s.asOf = cur.given
 	}
-	l.single = s
 	return nil
 }
 
-// given is what was read, as the documents tell it.
-func (s *singles) given() map[string]given {
-	out := map[string]given{}
+// add takes a version of a donation. Of a million of them little may be kept, and little time be taken.
+func (s *singles) add(raw bson.Raw) {
+	text := func(key ...string) string {
+		v, _ := raw.Lookup(key...).StringValueOK()
+		return v
+	}
+	once := func(v string) string {
+		if s.names[v] == "" {
+			s.names[v] = v
+		}
+		return s.names[v]
+	}
+	if text("source") != s.fund.Source {
+		return
+	}
+	at, _ := raw.Lookup("time").DateTimeOK()
+	received, _ := raw.Lookup("received").DateTimeOK()
+	cents, _ := raw.Lookup("money", "cents").AsInt64OK()
+	x := single{
+		at: at, cents: cents, currency: once(text("money", "currency")),
+		DonationVersion: record.DonationVersion{Channel: once(text("channel")), Received: received, Version: text("version")},
+	}
+	if t := time.UnixMilli(at).UTC(); t.After(s.last) {
+		s.last = t
+	}
+	id := text("donation")
+	old, twice := s.of[id]
+	if twice {
+		if record.CompareVersions(x.DonationVersion, old.DonationVersion) <= 0 {
+			return
+		}
+		s.count(old, -1)
+	}
+	s.of[id] = x
+	s.count(x, 1)
+}
+
+// count adds a donation to what its channel's, and the event's, add up to, or takes it away.
+func (s *singles) count(x single, times int64) {
+	if x.currency != s.fund.Currency {
+		return
+	}
+	for _, c := range [...]string{x.Channel, record.AllChannels} {
+		if c == "" {
+			continue
+		}
+		g := s.sums[c]
+		s.recount = s.recount || times < 0 && x.cents == g.largest
+		g.count, g.cents = g.count+times, g.cents+times*x.cents
+		if times > 0 {
+			g.largest = max(g.largest, x.cents)
+		}
+		if s.sums[c] = g; g.count == 0 {
+			delete(s.sums, c)
+		}
+	}
+}
+
+// deciding are by channel the donations that can decide goals: those of the amounts that are wanted, those at
+// or above the least that is, and the largest of all, the first of it.
+func (s *singles) deciding(list []record.Goal) map[string][]goals.Single {
+	type wanted struct {
+		equal   map[int64]struct{}
+		above   int64
+		largest single
+	}
+	of, out := map[string]*wanted{}, map[string][]goals.Single{}
+	for i := range list {
+		g := &list[i]
+		if !bySingle(*g) {
+			continue
+		}
+		w := of[g.Channel]
+		if w == nil {
+			w = &wanted{equal: map[int64]struct{}{}, above: math.MaxInt64}
+			of[g.Channel], out[g.Channel] = w, nil
+		}
+		switch g.Category {
+		case record.GoalEqual:
+			w.equal[g.Money.Cents] = struct{}{}
+		case record.GoalMoreThan:
+			w.above = min(w.above, g.Money.Cents)
+		}
+	}
 	for _, x := range s.of {
 		if x.currency != s.fund.Currency {
 			continue
 		}
-		for _, c := range []string{x.Channel, record.AllChannels} {
-			if c == "" {
+		for _, c := range [...]string{x.Channel, record.AllChannels} {
+			w := of[c]
+			if w == nil {
 				continue
 			}
-			g := out[c]
-			out[c] = given{g.count + 1, g.cents + x.Cents, max(g.largest, x.Cents)}
+			if w.largest.at == 0 || x.cents > w.largest.cents || x.cents == w.largest.cents && x.at < w.largest.at {
+				w.largest = x
+			}
+			if _, ok := w.equal[x.cents]; ok || x.cents >= w.above {
+				out[c] = append(out[c], x.single())
+			}
+		}
+	}
+	for c, w := range of {
+		_, ok := w.equal[w.largest.cents]
+		if w.largest.at != 0 && !ok && w.largest.cents < w.above {
+			out[c] = append(out[c], w.largest.single())
 		}
 	}
 	return out
