@@ -91,9 +91,8 @@ const (
 
 func (f *feed) fills() bool { return f.paging.by != pagingNone && f.paging.by != "" }
 
-// prepare makes room for the events, and has all donations read when an event is new, has changed, or is
-// over: then whatever the source listed late or changed, however far down, is known before nobody asks any more.
-func (f *feed) prepare(events []*eventView, slot time.Time) {
+// prepare makes room for the events, and has all donations read when an event is new or has changed.
+func (f *feed) prepare(events []*eventView) {
 	if f.known == nil {
 		f.known, f.marks = map[string]map[uint64]uint64{}, map[string]uint64{}
 		f.times, f.looked = map[string]map[uint64]sight{}, map[string]bool{}
@@ -108,12 +107,8 @@ func (f *feed) prepare(events []*eventView, slot time.Time) {
 				f.begun = false // nothing can overlap with what is known to it
 			}
 		}
-		mark := e.mark
-		if !slot.Before(e.End) {
-			mark = ^mark
-		}
-		again = again || f.marks[e.Slug] != mark
-		f.marks[e.Slug] = mark
+		again = again || f.marks[e.Slug] != e.mark
+		f.marks[e.Slug] = e.mark
 	}
 	for slug := range f.known {
 		if !slices.ContainsFunc(events, func(e *eventView) bool { return e.Slug == slug }) {
@@ -200,7 +195,7 @@ func (p *poller) pollDonations(ctx context.Context, slot, next time.Time) {
 			return
 		}
 		p.began(f, slot, next)
-		f.prepare(events, slot)
+		f.prepare(events)
 		if !f.refill.IsZero() && !slot.Before(f.refill) && f.fill == nil {
 			f.refill = time.Time{}
 			f.startFill()
@@ -616,6 +611,7 @@ func (p *poller) cover(ctx context.Context, events []*eventView, slot time.Time,
 	if !complete {
 		return
 	}
+	again := false
 	for _, e := range events {
 		c := p.coverOf(e.Slug)
 		switch {
@@ -628,10 +624,22 @@ func (p *poller) cover(ctx context.Context, events []*eventView, slot time.Time,
 			c.done = c.blind
 		}
 		c.until = slot
-		if p.claim(ctx, e, c) && !slot.Before(e.End) {
+		switch {
+		case !p.claim(ctx, e, c):
+		case slot.Before(e.End):
+			c.again = false
+		case !c.again:
+			// What the source listed late, or changed, however far down, is known before nobody asks any more.
+			c.again, again = true, true
+		default:
 			p.mu.Lock()
 			p.finished[e.Slug] = slot
 			p.mu.Unlock()
+		}
+	}
+	if again {
+		for _, f := range p.plan.donations {
+			f.startFill()
 		}
 	}
 }

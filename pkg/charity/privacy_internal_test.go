@@ -170,7 +170,7 @@ func TestKnownDonationsAreSmall(t *testing.T) {
 	p := newPoller(*parseAll(t)["streamlabs"], &pub.cfg, nil, m)
 	f := p.plan.donations[0]
 	events := p.events(begin, true)
-	f.prepare(events, begin)
+	f.prepare(events)
 	before := heap()
 	r := &reading{rows: make([]row, 0, 3000)}
 	for i := 0; i < donations; i += 3000 {

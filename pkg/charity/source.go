@@ -92,6 +92,7 @@ type cover struct {
 	done  time.Time // what is before was dealt with
 	until time.Time // the last complete poll
 	blind time.Time // up to here donations may be missing from what was read
+	again bool      // the event is over, and all donations are read once more
 }
 
 // eventView is an event with its channels by whatever names them.
