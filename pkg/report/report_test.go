@@ -16,6 +16,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/tungstene/tungstene/pkg/record"
 	"github.com/tungstene/tungstene/pkg/report"
 	"github.com/tungstene/tungstene/pkg/report/charts"
 	"github.com/tungstene/tungstene/pkg/report/locale"
@@ -241,6 +242,44 @@ func TestASetDressesItsCharts(t *testing.T) {
 		if !strings.Contains(string(out), `font-family="Gotham, Inter, sans-serif"`) {
 			t.Errorf("%s: the labels are not in the set's font", theme.Name)
 		}
+	}
+}
+
+// TestWhoWasNeverLive has no number that matters most: before the end there may be one yet, later not.
+func TestWhoWasNeverLive(t *testing.T) {
+	set, err := report.OpenSet(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	zero := statistics.Count{Coverage: record.Complete}
+	for over, want := range map[bool][3]string{
+		true:  {"–", "rien de compté", "@chaine_1000 · sans direct"},
+		false: {"à suivre", "rien n’est encore compté", "@chaine_1000 · pas encore en direct"},
+	} {
+		d := report.Sample(report.SampleTypical)
+		d.Over = over
+		s := d.Streamers[0]
+		s.StreamMinutes, s.PeakViewers, s.WatchMinutes, s.Donations = zero, zero, statistics.Measure{Coverage: record.Complete}, nil
+		v := set.Look(d, locale.French, charts.Dark(), nil).Streamer(d, s)
+		if got := [3]string{v.Text["hero.value"], v.Text["hero.label"], v.Text["streamer.line"]}; got != want {
+			t.Errorf("over %v: %q, want %q", over, got, want)
+		}
+	}
+}
+
+// TestAPromiseWithoutAnAmount shows none.
+func TestAPromiseWithoutAnAmount(t *testing.T) {
+	set, err := report.OpenSet(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := report.Sample(report.SampleTypical)
+	s := d.Streamers[0]
+	s.Goals[0].Goal.Money.Cents = 0
+	s.Goals[1].Goal.Money.Cents = 1_000_000_00
+	rows := set.Look(d, locale.French, charts.Dark(), nil).Streamer(d, s).Rows["goals"]
+	if rows[0].Text["amount"] != "" || rows[1].Text["amount"] != "1\u202f000\u202f000\u00a0€" {
+		t.Errorf("%q and %q", rows[0].Text["amount"], rows[1].Text["amount"])
 	}
 }
 

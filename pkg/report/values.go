@@ -198,7 +198,7 @@ func (l Look) Event(d *Data) template.Values {
 	if given {
 		v.Text["hero.value"], v.Text["hero.label"] = l.money(money.Corrected, money.Currency), l.say("hero.donations")
 	} else {
-		l.watched(&v)
+		l.watched(&v, d, &d.Summary)
 	}
 	v.Text["channels"] = l.locale.Number(int64(d.Summary.Channels))
 	key := "hero.streamers"
@@ -225,9 +225,13 @@ func (l Look) Event(d *Data) template.Values {
 }
 
 // watched is the number that matters most where nothing was raised.
-func (l Look) watched(v *template.Values) {
+func (l Look) watched(v *template.Values, d *Data, s *statistics.Summary) {
 	v.Text["hero.value"], v.Text["hero.label"], v.If["hero.watched"] = v.Text["watch_hours"], l.say("hero.watched"), true
-	if v.Text["hero.value"] == nothing {
+	switch {
+	case s.WatchMinutes.Known() && s.WatchMinutes.N > 0:
+	case d.Over:
+		v.Text["hero.value"], v.Text["hero.label"] = nothing, l.say("chart.empty")
+	default:
 		v.Text["hero.value"], v.Text["hero.label"] = l.say("hero.soon"), l.say("hero.nothing")
 	}
 }
@@ -259,6 +263,8 @@ func (l Look) Streamer(d *Data, s *Streamer) template.Values {
 	line := []string{"@" + s.Login}
 	if s.StreamMinutes.Known() && s.StreamMinutes.N > 0 {
 		line = append(line, l.say("line.live", v.Text["stream_time"]))
+	} else if s.StreamMinutes.Known() && d.Over {
+		line = append(line, l.say("line.was_not"))
 	} else if s.StreamMinutes.Known() {
 		line = append(line, l.say("line.never"))
 	}
@@ -270,7 +276,7 @@ func (l Look) Streamer(d *Data, s *Streamer) template.Values {
 	if given {
 		v.Text["hero.value"], v.Text["hero.label"] = l.money(money.Corrected, money.Currency), l.say("hero.donations")
 	} else {
-		l.watched(&v)
+		l.watched(&v, d, &s.Summary)
 		by, rank = statistics.ByWatchTime, "hero.rank_watch"
 	}
 	for _, name := range statistics.Bys() {

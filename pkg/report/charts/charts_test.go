@@ -270,6 +270,20 @@ func TestHeatFillsItsWidth(t *testing.T) {
 	}
 }
 
+// TestHeatOfAnHour names no hour that the event has not.
+func TestHeatOfAnHour(t *testing.T) {
+	out := canvas(900, 300).Heat(charts.Heat{Span: span(2), Bars: []charts.Bar{{From: start, To: start.Add(time.Hour), Value: 1, Known: true}}})
+	hours := 0
+	for _, e := range elements(t, out) {
+		if e.name == "text" && strings.Contains(e.text, ":00") {
+			hours++
+		}
+	}
+	if hours != 2 {
+		t.Errorf("%d hours are named, want 2: %s", hours, out)
+	}
+}
+
 // TestTheHourThatGoesOn draws the bar of an hour of which ten minutes are counted: it ends there.
 func TestTheHourThatGoesOn(t *testing.T) {
 	s := span(1)

@@ -37,12 +37,14 @@ func (c Canvas) Heat(v Heat) string {
 		return p.b.String()
 	}
 	name, columns, begin := c.Locale.ShortWeekday, 24, days[0]
+	labelled := columns
 	if len(days) > 7 {
 		name = c.Locale.ShortDay
 	}
 	tall := 2.8
 	if hours := int(math.Ceil(v.Span.seconds() / 3600)); hours <= 24 { // a short event is one row, from its first hour
 		columns, begin, tall = max(hours, 8), v.Span.From.Truncate(time.Hour), 3.2
+		labelled = hours
 		days = days[:1]
 	}
 	gutter := 0.0
@@ -54,7 +56,7 @@ func (c Canvas) Heat(v Heat) string {
 	legend := math.Round(c.Text * 2)
 	cell := (c.Width - gutter) / float64(columns)
 	left := func(i int) float64 { return math.Round(gutter + float64(i)*cell) } // of a column, on a whole pixel
-	row := math.Floor(min((c.Height-foot-legend)/float64(len(days)), cell*tall))
+	row := math.Floor(min((c.Height-foot-legend)/float64(len(days)), cell*tall, c.Text*5))
 	// place is the cell of a time.
 	place := func(at time.Time) (column, line int) {
 		if columns < 24 || len(days) == 1 {
@@ -106,7 +108,7 @@ func (c Canvas) Heat(v Heat) string {
 			break
 		}
 	}
-	for h := 0; h < columns; h += every {
+	for h := 0; h < labelled; h += every {
 		t := begin.Add(time.Duration(h) * time.Hour)
 		if columns == 24 && len(days) > 1 { // hours of the day, also of one on which the clocks change
 			t = time.Date(first.Year(), first.Month(), first.Day(), h, 0, 0, 0, first.Location())
