@@ -16,7 +16,10 @@ import (
 // JSONTime is how times are written in JSON and CSV: UTC, milliseconds.
 const JSONTime = "2006-01-02T15:04:05.000Z"
 
-var errNesting = errors.New("documents within documents, too deep")
+var (
+	errNesting = errors.New("documents within documents, too deep")
+	errText    = errors.New("a string without an end")
+)
 
 // AppendJSON appends a document's value as plain JSON: times as text (JSONTime), numbers as numbers, bytes
 // in base64. What it is given need not be valid BSON.
@@ -37,7 +40,11 @@ func appendJSON(b []byte, v bsoncore.Value, depth int) ([]byte, error) {
 	case bsoncore.TypeEmbeddedDocument, bsoncore.TypeArray:
 		return appendDocument(b, v, depth)
 	case bsoncore.TypeString:
-		return AppendJSONText(b, v.StringValue()), nil
+		text, ok := v.StringValueOK()
+		if !ok { // Validate lets one of no length pass
+			return nil, errText
+		}
+		return AppendJSONText(b, text), nil
 	case bsoncore.TypeInt32, bsoncore.TypeInt64:
 		n, _ := v.AsInt64OK()
 		return strconv.AppendInt(b, n, 10), nil
