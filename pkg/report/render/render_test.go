@@ -432,8 +432,8 @@ func FuzzOutline(f *testing.F) {
 		f.Add(svg)
 	}
 	f.Add([]byte(`<svg width="9" height="9"><style>text{font:bold 1em x}</style><text x="1 2" dy="1em">a<tspan x="3">b</tspan></text></svg>`))
+	r := renderer(f) // takes longer than one input may
 	f.Fuzz(func(t *testing.T, svg []byte) {
-		r := renderer(t)
 		out, err := r.Outline(svg)
 		if err != nil {
 			return
