@@ -576,6 +576,8 @@ func (c *statsRecordsCmd) Run(ctx context.Context, env app.Env) error {
 					value = raisedText(f.Value, f.Currency)
 				case f.Unit == "cents":
 					value = centsText(f.Value, f.Currency)
+				case strings.HasPrefix(f.Name, statistics.FirstTo): // in a gap before, it may have been earlier
+					value = marked(about, minutesText(f.Value.N), f.Value.Coverage, 0)
 				case f.Unit == "minutes":
 					value = marked(least, minutesText(f.Value.N), f.Value.Coverage, 0)
 				case f.Value.N == 1:

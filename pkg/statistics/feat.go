@@ -362,19 +362,23 @@ func (t *track) without(ctx context.Context) error {
 	return nil
 }
 
-// first is when a curve of minutes first reaches an amount: a known total that has one below it before.
-func first(c Curve, cents int64) (time.Time, bool) {
-	for _, p := range c.Points {
-		if p.Corrected.Known() && p.Corrected.N >= cents {
-			return p.Time, true
+// first is the point of a curve of minutes at which an amount is first reached; nil where it is not.
+func first(c Curve, cents int64) *Point {
+	for i := range c.Points {
+		if p := &c.Points[i]; p.Corrected.Known() && p.Corrected.N >= cents {
+			return p
 		}
 	}
-	return time.Time{}, false
+	return nil
 }
 
-func (t *track) firstTo(name, channel string, at time.Time) {
-	minutes := max(int64(at.Sub(t.r.event.Start)/time.Minute), 1)
-	if f := t.add(name, channel, "minutes", count(minutes, record.Complete), at, time.Time{}); f != nil {
+// firstTo takes note of a first. It is complete where it is known that the total was not there before.
+func (t *track) firstTo(name, channel string, p *Point) {
+	minutes, coverage := max(int64(p.Time.Sub(t.r.event.Start)/time.Minute), 1), record.Partial
+	if p.Raised.Coverage == record.Complete {
+		coverage = record.Complete
+	}
+	if f := t.add(name, channel, "minutes", count(minutes, coverage), p.Time, time.Time{}); f != nil {
 		if main, ok := MainFund(&t.r.event, t.r.whole.Donations); ok {
 			f.Currency = main.Currency
 		}
@@ -384,8 +388,8 @@ func (t *track) firstTo(name, channel string, at time.Time) {
 func (t *track) eventFirsts(c Curve) {
 	_, amounts := milestones()
 	for _, units := range amounts {
-		if at, ok := first(c, units*t.unit()); ok {
-			t.firstTo(FirstTo+strconv.FormatInt(units, 10)+"_event", record.AllChannels, at)
+		if p := first(c, units*t.unit()); p != nil {
+			t.firstTo(FirstTo+strconv.FormatInt(units, 10)+"_event", record.AllChannels, p)
 		}
 	}
 }
@@ -419,15 +423,15 @@ func (t *track) firsts(ctx context.Context) error {
 				candidates = append(candidates, d.Channel)
 			}
 		}
-		var best time.Time
+		var best *Point
 		var who string
 		for _, channel := range candidates {
 			c, err := t.r.Curve(ctx, channel, Range{hour, hour.Add(time.Hour)}, time.Minute)
 			if err != nil {
 				return fmt.Errorf("first to %d: %w", units, err)
 			}
-			if at, ok := first(c, units*t.unit()); ok && (best.IsZero() || at.Before(best) || at.Equal(best) && channel < who) {
-				best, who = at, channel
+			if p := first(c, units*t.unit()); p != nil && (best == nil || p.Time.Before(best.Time) || p.Time.Equal(best.Time) && channel < who) {
+				best, who = p, channel
 			}
 		}
 		if who != "" {

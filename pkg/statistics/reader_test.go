@@ -580,6 +580,27 @@ func TestFeats(t *testing.T) {
 	}
 }
 
+// Who was first to an amount is known to the minute only where the total was sampled just before it.
+func TestFirstToAfterAGap(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, utc("2026-09-04T16:00:00Z"), 2*time.Hour)
+	w.channel("1", "alpha")
+	for minute, euros := range map[int]int64{0: 100, 5: 200, 40: 10_500, 45: 49_000, 50: 50_500} {
+		w.amount("zevent", "1", euros*100, w.at(time.Duration(minute)*time.Minute))
+	}
+	feats, err := w.fill().Feats(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	have := map[string]statistics.Count{}
+	for _, f := range feats {
+		have[f.Name] = f.Value
+	}
+	if a, b := have[statistics.FirstTo+"10000"], have[statistics.FirstTo+"50000"]; a != partial(40) || b != complete(50) {
+		t.Errorf("%+v, %+v", a, b)
+	}
+}
+
 func TestMainFund(t *testing.T) {
 	t.Parallel()
 	said := []record.Donations{
