@@ -540,16 +540,18 @@ func TestListThatMovesByAPage(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				const rows = 10
-				size, moves := 30, 0
+				var listed, moves atomic.Int64
+				listed.Store(30)
 				w := open(t, time.Minute+time.Second, sourcesAt(t, source), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					page, err := strconv.Atoi(r.URL.Query().Get("page"))
 					if err != nil {
 						t.Error(err)
 					}
-					if page == 2 && moves < 2 { // while all are read, and while the newest are
-						moves++
-						size += rows
+					if page == 2 && moves.Load() < 2 { // while all are read, and while the newest are
+						moves.Add(1)
+						listed.Add(rows)
 					}
+					size := int(listed.Load())
 					if clamps {
 						page = min(page, (size+rows-1)/rows)
 					}
@@ -559,10 +561,10 @@ func TestListThatMovesByAPage(t *testing.T) {
 					}
 					fmt.Fprintf(w, "[%s]", strings.Join(list, ","))
 				}))
-				time.AfterFunc(20*time.Second, func() { size += rows + 5 })
+				time.AfterFunc(20*time.Second, func() { listed.Add(rows + 5) })
 				w.run(time.Minute)
-				if n := len(of[*record.Donation](w)); n != size || moves != 2 {
-					t.Errorf("%d of %d donations, moved %d times", n, size, moves)
+				if n := len(of[*record.Donation](w)); int64(n) != listed.Load() || moves.Load() != 2 {
+					t.Errorf("%d of %d donations, moved %d times", n, listed.Load(), moves.Load())
 				}
 				if got := w.covered(); got != "18:00:00-18:02:00" {
 					t.Errorf("covered %s", got)
