@@ -74,6 +74,7 @@ func Names() []Name {
 		{"hours.line", text, Everywhere, "the best hour of it"},
 		{"goals.reached", text, Everywhere, "goals reached, of the streamer or of all"},
 		{"goals.count", text, Everywhere, "goals in all"},
+		{"goals.legend", text, Everywhere, "what the diamonds in chart:viewers are; empty where there are none"},
 
 		{"channels", text, OfTheEvent, "how many streamers"},
 		{"goals.line", text, OfTheEvent, "“of 800 goals reached”, to stand under goals.reached"},

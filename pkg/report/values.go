@@ -444,6 +444,10 @@ func (l Look) curves(v *template.Values, d *Data, hours statistics.Curve, peakAt
 		marks = append(marks, charts.Marker{Time: peakAt, Kind: charts.MarkPeak, Label: l.count(peak)})
 	}
 	marks = append(marks, l.moments(d, curve.Channel)...)
+	v.Text["goals.legend"] = ""
+	if slices.ContainsFunc(marks, func(m charts.Marker) bool { return m.Kind == charts.MarkGoal }) {
+		v.Text["goals.legend"] = l.say("goals.legend")
+	}
 	plain := func(s charts.Series, marks []charts.Marker) template.Drawing {
 		return l.draw(func(c charts.Canvas, p template.Placeholder) string {
 			rows := 2
