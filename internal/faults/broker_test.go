@@ -3,6 +3,7 @@ package faults_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -186,22 +187,22 @@ func TestBrokerBlocks(t *testing.T) {
 // collectorSays waits until a collector raises one of some conditions.
 func (s *scenario) collectorSays(names ...string) {
 	s.T.Helper()
-	s.Until("a condition is raised: "+strings.Join(names, " or "), func() error {
-		list, err := s.api.Collectors(s.T.Context())
-		if err != nil {
-			return err
-		}
-		var have []string
-		for _, c := range list {
-			for _, k := range c.Conditions {
-				have = append(have, k.Name)
-				for _, n := range names {
-					if k.Name == n {
-						return nil
-					}
-				}
+	s.Until("a condition is raised: "+strings.Join(names, " or "), func() error { return s.saying(names...) })
+}
+
+// saying is nil when a collector raises one of some conditions.
+func (s *scenario) saying(names ...string) error {
+	list, err := s.api.Collectors(s.T.Context())
+	if err != nil {
+		return err
+	}
+	var have []string
+	for _, c := range list {
+		for _, k := range c.Conditions {
+			if have = append(have, k.Name); slices.Contains(names, k.Name) {
+				return nil
 			}
 		}
-		return fmt.Errorf("conditions: %v", have)
-	})
+	}
+	return fmt.Errorf("conditions: %v", have)
 }
