@@ -228,6 +228,9 @@ func (c *reportMakeCmd) tell(w io.Writer, res report.Result, read time.Duration)
 		}
 		fmt.Fprintf(w, "  - %s: %s\n", picture, f.Error)
 	}
+	if len(res.Failed) > 0 && c.Templates != "" {
+		fmt.Fprintf(w, "what is wrong with a template, and in which layer: tungstene report check --templates %s\n", c.Templates)
+	}
 	return nil
 }
 

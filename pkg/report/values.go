@@ -261,11 +261,13 @@ func (l Look) Streamer(d *Data, s *Streamer) template.Values {
 	v.Images["avatar"] = d.Avatars[s.Channel]
 	v.If["avatar"] = len(d.Avatars[s.Channel]) > 0
 	line := []string{"@" + s.Login}
-	if s.StreamMinutes.Known() && s.StreamMinutes.N > 0 {
+	switch {
+	case !s.StreamMinutes.Known():
+	case s.StreamMinutes.N > 0:
 		line = append(line, l.say("line.live", v.Text["stream_time"]))
-	} else if s.StreamMinutes.Known() && d.Over {
+	case d.Over:
 		line = append(line, l.say("line.was_not"))
-	} else if s.StreamMinutes.Known() {
+	default:
 		line = append(line, l.say("line.never"))
 	}
 	v.Text["streamer.line"] = strings.Join(line, " · ")
