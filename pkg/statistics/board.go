@@ -329,6 +329,7 @@ type run struct {
 	fund     *FundOf
 	docs     []record.Statistics // without sketches and donations: what viewers are judged by
 	money    record.Donations
+	rolls    []Roll
 }
 
 func (t *run) add(d *record.Statistics) error {
@@ -350,9 +351,10 @@ func (t *run) add(d *record.Statistics) error {
 			t.money.Total, t.money.TotalAt = said.Total, said.TotalAt
 		}
 		if !said.SumAt.IsZero() {
-			t.money.Sum, t.money.SumAt = said.Sum, said.SumAt
+			t.money.Sum, t.money.SumAt, t.money.Channels = said.Sum, said.SumAt, said.Channels
 		}
 	}
+	t.rolls = append(t.rolls, t.fund.rolls([]record.Statistics{*d})...)
 	return nil
 }
 
@@ -368,7 +370,7 @@ func (t *run) summary(hour Range, known map[string][]Known, want parts) Summary 
 	}
 	if t.fund != nil {
 		f := *t.fund
-		f.Known = known[f.Source]
+		f.Known, f.Rolls = known[f.Source], t.rolls
 		s.Donations = []Donations{f.donations(t.money, clip)}
 	}
 	return s

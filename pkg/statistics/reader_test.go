@@ -264,6 +264,15 @@ func TestASumThatLacksAChannelIsPartial(t *testing.T) {
 			}
 		}
 	}
+	races, err := r.Races(t.Context(), statistics.ByDonated)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []string{record.Complete, record.Complete, record.Partial} {
+		if have := races[0].Event[i]; have.Coverage != want {
+			t.Errorf("the leaderboard's event after hour %d: %+v", i+1, have)
+		}
+	}
 }
 
 func TestCorrectionsAreAppliedAtReading(t *testing.T) {
