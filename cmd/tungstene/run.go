@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -64,14 +65,11 @@ func (c *demoCmd) Run(ctx context.Context, env app.Env) error {
 	case c.Donations < 0 || c.Donations > maxDonations:
 		return app.Usage("--donations %g: use 0 to %d", c.Donations, maxDonations)
 	}
-	level := "warn"
-	if c.Verbose {
-		level = "info"
+	var level slog.LevelVar
+	if level.Set(slog.LevelWarn); c.Verbose {
+		level.Set(slog.LevelInfo)
 	}
-	logger, err := app.NewLogger(env.Stderr, app.LogConfig{Level: level, Format: "text"})
-	if err != nil {
-		return err
-	}
+	logger := slog.New(slog.NewTextHandler(env.Stderr, &slog.HandlerOptions{Level: &level}))
 	// The first Ctrl-C ends the traffic, the second everything.
 	all, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -97,6 +95,11 @@ func (c *demoCmd) Run(ctx context.Context, env app.Env) error {
 			}
 			if c.Open {
 				openBrowser(ctx, url)
+			}
+		},
+		Ended: func() {
+			if !c.Verbose { // that all channels have fallen silent is no news
+				level.Set(slog.LevelError)
 			}
 		},
 	}, env.Stderr)

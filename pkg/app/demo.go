@@ -51,6 +51,8 @@ type DemoOptions struct {
 	Logger    *slog.Logger
 	// Running, if set, is called with the page's address when the demonstration serves it.
 	Running func(url string)
+	// Ended is called when the traffic has ended, and with it what channels are expected to say.
+	Ended func()
 }
 
 // DemoResult is the last line of `demo --json`.
@@ -318,6 +320,9 @@ func (d *demo) play(ctx, stop context.Context) (res DemoResult, err error) {
 		return res, err
 	}
 	d.phase.Store(web.PhaseClosing)
+	if d.opts.Ended != nil {
+		d.opts.Ended()
+	}
 	if err := d.sim.End(ctx); err != nil {
 		return res, fmt.Errorf("end the traffic: %w", err)
 	}
