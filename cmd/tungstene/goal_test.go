@@ -20,6 +20,7 @@ import (
 
 // Goals and corrections, as an operator types it.
 func TestMoneyCommands(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s, err := local.Open(filepath.Join(dir, "store.db"), local.Options{})
 	if err != nil {

@@ -29,6 +29,7 @@ func run(t *testing.T, args ...string) (code int, stdout, stderr string) {
 }
 
 func TestHealth(t *testing.T) {
+	t.Parallel()
 	mux := http.NewServeMux()
 	mux.HandleFunc("/well", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, `{"store":"ok"}`) })
 	mux.HandleFunc("/ill", func(w http.ResponseWriter, _ *http.Request) {
@@ -58,6 +59,7 @@ func TestHealth(t *testing.T) {
 
 // What apply asks of a master is done once, and the second time changes the end at the most.
 func TestEventApply(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	list := filepath.Join(dir, "streamers.txt")
 	for name, text := range map[string]string{list: "zerator\n", filepath.Join(dir, "operator.token"): "a-token-of-operators\n"} {

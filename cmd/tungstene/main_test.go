@@ -21,6 +21,7 @@ func write(t *testing.T, name, text string) string {
 
 // Help begins with a command's own flags, and shows those of the configuration that matter to it.
 func TestHelpOfTheConfiguration(t *testing.T) {
+	t.Parallel()
 	for c, want := range map[string]struct {
 		has  []string
 		none string
@@ -50,6 +51,7 @@ func TestHelpOfTheConfiguration(t *testing.T) {
 
 // Flags may stand anywhere, before the names of commands too. What follows one that takes a value is its value.
 func TestFlagsAnywhere(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	for args, want := range map[string]string{
 		"stats --by money leaderboard":                `--by "money": use one of`,
@@ -76,6 +78,7 @@ func TestFlagsAnywhere(t *testing.T) {
 }
 
 func TestWrongUse(t *testing.T) {
+	t.Parallel()
 	data := t.TempDir()
 	for _, c := range []struct {
 		args string
@@ -137,6 +140,7 @@ func TestWrongUse(t *testing.T) {
 // What the surroundings are to blame for names the field and the file all the same, and is a
 // failure, not wrong use. Nothing panics, and what was opened is let go.
 func TestFailedStart(t *testing.T) {
+	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -187,6 +191,7 @@ func TestACommandsOwnFlags(t *testing.T) {
 
 // An operator's command finds the master of the configuration that it is given.
 func TestTheMasterOfTheConfiguration(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "operator.token"), []byte("abcdefghijklmnopqrstuvwxyz\n"), 0o600); err != nil {
 		t.Fatal(err)

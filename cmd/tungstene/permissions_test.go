@@ -9,6 +9,7 @@ import (
 )
 
 func TestPermissionsShow(t *testing.T) {
+	t.Parallel()
 	code, out, errs := run(t, "permissions", "show", "--queue-prefix", "z-", "--user-prefix", "u-", "--store-database", "zevent")
 	if code != app.ExitOK || errs != "" {
 		t.Fatalf("exit code %d, %s", code, errs)

@@ -35,6 +35,7 @@ func (accounts) Users(_ context.Context, ids, logins []string) ([]master.User, e
 
 // Opting out, forgetting, freezing and destroying a key, as an operator types it.
 func TestPrivacyCommands(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s, err := local.Open(filepath.Join(dir, "store.db"), local.Options{})
 	if err != nil {

@@ -105,6 +105,7 @@ func (d *desk) want(code int, says string, args ...string) string {
 }
 
 func TestDeadletterCommands(t *testing.T) {
+	t.Parallel()
 	d := newDesk(t)
 	d.want(app.ExitOK, "no dead letters", "deadletter", "list")
 	d.want(app.ExitFailed, "there is no event zevent", "deadletter", "list", "--event", "zevent")
@@ -170,6 +171,7 @@ func (d *desk) live(start time.Time) {
 }
 
 func TestBackfillAndRebuildCommands(t *testing.T) {
+	t.Parallel()
 	d := newDesk(t)
 	start := time.Date(2019, 9, 15, 0, 0, 0, 0, time.UTC)
 	file := filepath.Join(t.TempDir(), "xqcow.log.gz")
@@ -226,6 +228,7 @@ func TestBackfillAndRebuildCommands(t *testing.T) {
 }
 
 func TestDrainCommand(t *testing.T) {
+	t.Parallel()
 	d := newDesk(t)
 	d.want(app.ExitFailed, "there is no collector c0", "drain", "c0")
 	member := control.Member{
@@ -261,6 +264,7 @@ func TestDrainCommand(t *testing.T) {
 
 // Without master.urls the doctor asks the master of this machine, and tells what it knows.
 func TestDoctorAsksItsOwnMaster(t *testing.T) {
+	t.Parallel()
 	d := newDesk(t)
 	d.put(store.Members, "consumer/c1", control.Member{
 		ID: "consumer/c1", Role: control.RoleConsumer, Name: "c1", Seen: time.Now().Add(time.Hour),

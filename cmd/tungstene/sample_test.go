@@ -11,6 +11,7 @@ import (
 )
 
 func TestSample(t *testing.T) {
+	t.Parallel()
 	data := filepath.Join(t.TempDir(), "data")
 	args := strings.Fields("sample --channels 3 --hours 1 --messages 120 --amount 5000 --data " + data)
 	code, out, errs := run(t, args...)
