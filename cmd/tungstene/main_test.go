@@ -137,6 +137,22 @@ func TestWrongUse(t *testing.T) {
 	}
 }
 
+// What could not be printed has failed.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	defer full.Close()
+	var errs strings.Builder
+	p := program()
+	p.Stdout, p.Stderr = full, &errs
+	if code := p.Main([]string{"permissions", "show"}); code != app.ExitFailed || !strings.Contains(errs.String(), "no space left") {
+		t.Errorf("exit code %d: %s", code, errs.String())
+	}
+}
+
 // What the surroundings are to blame for names the field and the file all the same, and is a
 // failure, not wrong use. Nothing panics, and what was opened is let go.
 func TestFailedStart(t *testing.T) {

@@ -101,7 +101,7 @@ func printable(r rune) rune {
 
 // isTerminal reports whether people look at what is written.
 func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
+	f, ok := w.(interface{ Stat() (os.FileInfo, error) })
 	if !ok {
 		return false
 	}

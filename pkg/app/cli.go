@@ -123,6 +123,11 @@ func (p Program) Main(args []string) (code int) {
 	if p.Stderr == nil {
 		p.Stderr = os.Stderr
 	}
+	stdout, out := p.Stdout, (*checkedFile)(nil)
+	if f, ok := stdout.(*os.File); ok {
+		out = &checkedFile{File: f}
+		stdout = out
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	// Only the first signal asks; a second one ends the program as if nobody listened.
@@ -143,7 +148,7 @@ func (p Program) Main(args []string) (code int) {
 		kong.Vars{"version": p.Version},
 		kong.Writers(p.Stdout, p.Stderr),
 		kong.BindTo(ctx, (*context.Context)(nil)),
-		kong.Bind(Env{Stdout: p.Stdout, Stderr: p.Stderr, Version: p.Version}),
+		kong.Bind(Env{Stdout: stdout, Stderr: p.Stderr, Version: p.Version}),
 		kong.Exit(func(c int) { exited, code = true, c }),
 	)
 	if err != nil {
@@ -168,9 +173,15 @@ func (p Program) Main(args []string) (code int) {
 		err = parsed.Run(Command(parsed.Selected().Name))
 	}
 	var wrong *usageError
+	if err == nil && out != nil && out.err != nil {
+		err = out.err
+	}
 	switch {
 	case err == nil:
 		return ExitOK
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		fmt.Fprintf(p.Stderr, "%s: interrupted: %s\n", p.Name, strings.TrimSuffix(err.Error(), ": "+context.Canceled.Error()))
+		return ExitFailed
 	case errors.Is(err, ErrReported):
 		return ExitFailed
 	case errors.As(err, &wrong), refused(err):
@@ -179,6 +190,20 @@ func (p Program) Main(args []string) (code int) {
 	}
 	fmt.Fprintf(p.Stderr, "%s: %v\n", p.Name, err)
 	return ExitFailed
+}
+
+// checkedFile remembers the first error of writing, for what is printed to a full disk has failed.
+type checkedFile struct {
+	*os.File
+	err error
+}
+
+func (f *checkedFile) Write(b []byte) (int, error) {
+	n, err := f.File.Write(b)
+	if f.err == nil {
+		f.err = err
+	}
+	return n, err //nolint:wrapcheck // the file's own
 }
 
 // noValue is what kong says where the arguments end after a flag that takes a value.
