@@ -75,10 +75,10 @@ func (f *FundOf) most(until time.Time) int64 {
 
 // rolls are those that documents tell of, to be added to Rolls.
 func (f *FundOf) rolls(docs []record.Statistics) (list []Roll) {
-	for i := range docs {
-		for _, d := range docs[i].Donations {
+	for _, doc := range docs {
+		for _, d := range doc.Donations {
 			if fund(d) == f.Fund && !d.SumAt.IsZero() {
-				list = append(list, Roll{docs[i].Through.Add(time.Minute), d.Channels})
+				list = append(list, Roll{doc.Through.Add(time.Minute), d.Channels})
 			}
 		}
 	}
