@@ -156,7 +156,6 @@ func TestFullDisk(t *testing.T) {
 // What the surroundings are to blame for names the field and the file all the same, and is a
 // failure, not wrong use. Nothing panics, and what was opened is let go.
 func TestFailedStart(t *testing.T) {
-	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
