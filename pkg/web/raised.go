@@ -58,29 +58,29 @@ type NextGoal struct {
 
 // readRaised reads what was raised, where that is due; nil where nobody gave anything and there are no
 // goals.
-func (c *collector) readRaised(ctx context.Context, now time.Time) (*Raised, error) {
-	if c.live == nil {
-		c.live = totals.NewLive(c.cfg.Store, false)
-	} else if c.round%raisedEvery != 0 {
-		return c.raised, nil
+func (b *builder) readRaised(ctx context.Context, now time.Time) (*Raised, error) {
+	if b.live == nil {
+		b.live = totals.NewLive(b.cfg.Store, false)
+	} else if b.round%raisedEvery != 0 {
+		return b.raised, nil
 	}
-	list, err := totals.Goals(ctx, c.cfg.Store, c.event.Slug)
+	list, err := totals.Goals(ctx, b.cfg.Store, b.event.Slug)
 	if err != nil {
 		return nil, fmt.Errorf("read goals: %w", err)
 	}
-	o, cur, err := c.live.Overview(ctx, *c.event, list, now)
+	o, cur, err := b.live.Overview(ctx, *b.event, list, now)
 	if err != nil {
 		return nil, fmt.Errorf("read what was raised: %w", err)
 	}
-	c.raised = c.raisedOf(o, cur)
-	return c.raised, nil
+	b.raised = b.raisedOf(o, cur)
+	return b.raised, nil
 }
 
-func (c *collector) raisedOf(o goals.Overview, cur *totals.Current) *Raised {
+func (b *builder) raisedOf(o goals.Overview, cur *totals.Current) *Raised {
 	if !cur.Known && len(o.Goals) == 0 {
 		return nil
 	}
-	r := &Raised{Source: cur.Fund.Source, Currency: cmp.Or(cur.Fund.Currency, c.event.Currency), Quality: record.Unknown, Next: []NextGoal{}, Goals: len(o.Goals)}
+	r := &Raised{Source: cur.Fund.Source, Currency: cmp.Or(cur.Fund.Currency, b.event.Currency), Quality: record.Unknown, Next: []NextGoal{}, Goals: len(o.Goals)}
 	r.Digits, _ = money.Digits(r.Currency)
 	if t := cur.Event; cur.Known && t.Channel != "" {
 		at := t.At
@@ -113,7 +113,7 @@ func (c *collector) raisedOf(o goals.Overview, cur *totals.Current) *Raised {
 			Name: s.Goal.Name, Amount: s.Goal.Money.Cents, Missing: s.Missing, Progress: s.Progress, Certainty: s.ETA.Certainty,
 		}
 		if s.Goal.Channel != record.AllChannels {
-			g.Whose = c.nameOf(s.Goal.Channel)
+			g.Whose = b.nameOf(s.Goal.Channel)
 		}
 		if at := s.ETA.At; !at.IsZero() {
 			g.ETA = &at
@@ -124,8 +124,8 @@ func (c *collector) raisedOf(o goals.Overview, cur *totals.Current) *Raised {
 }
 
 // nameOf is what a channel is called.
-func (c *collector) nameOf(id string) string {
-	for _, ch := range c.channels {
+func (b *builder) nameOf(id string) string {
+	for _, ch := range b.channels {
 		if ch.Channel == id {
 			return cmp.Or(ch.Name, ch.Login, id)
 		}

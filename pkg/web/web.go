@@ -84,14 +84,14 @@ type Config struct {
 
 // Status is the status page. Make it with New, serve Handler, and keep Run running.
 type Status struct {
-	cfg       Config
-	log       *slog.Logger
-	collector *collector
-	hub       *hub
-	site      *site
-	latest    atomic.Pointer[published]
-	metrics   metrics
-	started   sync.Once
+	cfg     Config
+	log     *slog.Logger
+	builder *builder
+	hub     *hub
+	site    *site
+	latest  atomic.Pointer[published]
+	metrics metrics
+	started sync.Once
 }
 
 // New makes a status page. It reads nothing yet.
@@ -118,7 +118,7 @@ func New(cfg Config) (*Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Status{cfg: cfg, log: cfg.Logger, site: site, hub: newHub(cfg.MaxClients), collector: newCollector(cfg)}
+	s := &Status{cfg: cfg, log: cfg.Logger, site: site, hub: newHub(cfg.MaxClients), builder: newBuilder(cfg)}
 	if s.metrics, err = newMetrics(cfg.Registerer, s.hub); err != nil {
 		return nil, fmt.Errorf("status page: register metrics: %w", err)
 	}
@@ -175,7 +175,7 @@ func (s *Status) refresh(ctx context.Context) error {
 	began := time.Now()
 	// A store that hangs must not hang the page: it goes on with what it has and says so.
 	bounded, cancel := context.WithTimeout(ctx, max(5*time.Second, s.cfg.Every))
-	snap := s.collector.collect(bounded)
+	snap := s.builder.next(bounded)
 	cancel()
 	if ctx.Err() != nil {
 		return nil //nolint:nilerr // the context has ended: what could not be read is no news
