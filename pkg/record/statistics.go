@@ -106,7 +106,8 @@ type Emotes struct {
 // Audience is what viewer samples say. A sample stands for the minute that its slot lies in; where
 // several sources sampled a channel at one slot, the highest counts. A minute's average is the mean
 // over its slots, a slot at which the channel was offline counting as 0; of an event, the mean over
-// all slots of the minute of the sum over its channels.
+// all slots of the minute of the sum over its channels. For a channel that has no sample at one of
+// these, its sample before stands, or its first of the minute.
 //
 // A sample is expected of each minute that begins within the event's start and end, for the slots
 // are at the beginning of minutes. Of the minute that an event starts in the middle of none is, and

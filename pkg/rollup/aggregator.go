@@ -500,7 +500,8 @@ func (a *Aggregator) result(only map[string]struct{}) []record.Statistics {
 		all      = a.blank(record.AllChannels)
 		chatters = map[uint64]struct{}{}
 		emotes   = map[string]emote{}
-		slots    = map[int64]sample{}
+		slots    = a.slots()
+		samples  = map[int64]sample{}
 		ms       int64
 		out      = make([]record.Statistics, 1, len(names)+1)
 		nothing  = &tally{}
@@ -517,10 +518,7 @@ func (a *Aggregator) result(only map[string]struct{}) []record.Statistics {
 		for id, e := range t.emotes {
 			addEmote(emotes, id, e)
 		}
-		for slot, v := range t.samples {
-			old := slots[slot]
-			slots[slot] = sample{live: old.live || v.live, viewers: old.viewers + v.viewers}
-		}
+		t.stand(samples, slots)
 		s := a.blank(c)
 		t.sum(&s)
 		s.Donations = donations[c]
@@ -539,7 +537,7 @@ func (a *Aggregator) result(only map[string]struct{}) []record.Statistics {
 		out = append(out, s)
 	}
 	live, sampled := all.Viewers.LiveMinutes, all.Viewers.SampledMinutes
-	all.Viewers = audience(slots)
+	all.Viewers = audience(samples)
 	all.Viewers.LiveMinutes, all.Viewers.SampledMinutes = live, sampled
 	all.Chatters = chattersOf(chatters, eventPrecision, only == nil)
 	all.Emotes = emotesOf(emotes)
@@ -572,6 +570,35 @@ func (t *tally) sum(s *record.Statistics) {
 	s.Subs, s.Resubs, s.Gifts, s.GiftBombs, s.Upgrades = t.subs, t.resubs, t.gifts, t.bombs, t.upgrades
 	s.Raids, s.RaidViewers, s.Notices = t.raids, t.raidViewers, t.notices
 	s.Bans, s.Timeouts, s.Deletes, s.Clears = t.bans, t.timeouts, t.deletes, t.clears
+}
+
+// slots are those at which any channel was sampled, in their order.
+func (a *Aggregator) slots() []int64 {
+	all := map[int64]struct{}{}
+	for _, t := range a.channels {
+		for slot := range t.samples {
+			all[slot] = struct{}{}
+		}
+	}
+	return slices.Sorted(maps.Keys(all))
+}
+
+// stand adds a channel's samples to those of the event. At a slot that it has none of, the one before
+// stands for it, or the first: who was sampled at other slots than the rest, or missed at one, has not
+// lost its viewers.
+func (t *tally) stand(event map[int64]sample, slots []int64) {
+	i := slices.IndexFunc(slots, func(slot int64) bool { _, ok := t.samples[slot]; return ok })
+	if i < 0 {
+		return
+	}
+	now := t.samples[slots[i]]
+	for _, slot := range slots {
+		if s, ok := t.samples[slot]; ok {
+			now = s
+		}
+		sum := event[slot]
+		event[slot] = sample{live: sum.live || now.live, viewers: sum.viewers + now.viewers}
+	}
 }
 
 // audience is what the samples of a minute say.

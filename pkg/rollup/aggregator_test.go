@@ -232,14 +232,29 @@ func naive(docs []record.Document) map[string]record.Statistics {
 			}
 		case *record.Viewers:
 			get(d.Channel).samples[d.Time] = d
-			v := get(record.AllChannels)
-			sum := v.samples[d.Time]
-			if sum == nil {
-				sum = &record.Viewers{}
-				v.samples[d.Time] = sum
+			get(record.AllChannels).samples[d.Time] = &record.Viewers{}
+		}
+	}
+	event := get(record.AllChannels).samples
+	for c, v := range of {
+		if c == record.AllChannels {
+			continue
+		}
+		for slot, sum := range event {
+			// The last at or before the slot, else the first.
+			var s *record.Viewers
+			for at, one := range v.samples {
+				switch before := !at.After(slot); {
+				case s == nil,
+					before && (s.Time.After(slot) || at.After(s.Time)),
+					!before && at.Before(s.Time):
+					s = one
+				}
 			}
-			sum.Live = sum.Live || d.Live
-			sum.Viewers += d.Viewers
+			if s != nil {
+				sum.Live = sum.Live || s.Live
+				sum.Viewers += s.Viewers
+			}
 		}
 	}
 	donations := naiveDonations(docs)
