@@ -83,7 +83,7 @@ func Load(ctx context.Context, o Loading) (*Data, error) {
 	defer l.fetching.Wait() // even after an error
 	defer cancel()
 	for _, step := range []func(context.Context) error{
-		l.event, l.streamers, l.boards, l.facts, l.goals, l.audience, l.edition, l.wanted,
+		l.event, l.summaries, l.wanted, l.streamers, l.boards, l.facts, l.goals, l.audience, l.edition,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err
@@ -143,8 +143,7 @@ func totalsOf(c statistics.Curve) []goals.Point {
 	return out
 }
 
-// streamers reads all of them, several at once.
-func (l *loader) streamers(ctx context.Context) error {
+func (l *loader) summaries(ctx context.Context) error {
 	summaries, err := l.reader.Summaries(ctx, l.data.Range)
 	if err != nil {
 		return err
@@ -152,6 +151,11 @@ func (l *loader) streamers(ctx context.Context) error {
 	for i := range summaries {
 		l.data.Streamers = append(l.data.Streamers, &Streamer{Summary: summaries[i]})
 	}
+	return nil
+}
+
+// streamers reads the rest of all of them, several at once.
+func (l *loader) streamers(ctx context.Context) error {
 	if l.Avatars != nil {
 		l.fetching.Go(func() { l.data.Avatars = l.Avatars.Load(ctx, l.data.Streamers) })
 	}
