@@ -386,7 +386,8 @@ func (d *demo) createEvent(ctx context.Context) (err error) {
 	return err
 }
 
-// join waits until every channel is read by as many collectors as it should be.
+// join waits until every channel is read by as many collectors as it should be, and whoever asks the charity
+// sources knows of the event.
 func (d *demo) join(ctx, stop context.Context) error {
 	want := len(d.sim.Channels()) * d.event.Replicas
 	return d.until(ctx, stop, func() (bool, error) {
@@ -395,7 +396,7 @@ func (d *demo) join(ctx, stop context.Context) error {
 			n += c.Joined()
 		}
 		d.out.line("joining channels: %d of %d", n, want)
-		return n >= want, nil
+		return n >= want && (d.process.charity == nil || d.process.charity.Polls(demoEvent)), nil
 	})
 }
 

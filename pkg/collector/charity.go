@@ -68,6 +68,12 @@ func (p *plan) event(slug string) *plannedEvent {
 	return nil
 }
 
+// Polls reports whether charity sources are polled for an event, once it begins.
+func (c *Collector) Polls(event string) bool {
+	ev := c.plan.Load().event(event)
+	return c.poller != nil && ev != nil && ev.charity.Pseudonyms != nil
+}
+
 // LastPoll is the slot up to which every charity source has been polled, whether it answered or not; zero
 // before the first, and without sources.
 func (c *Collector) LastPoll() time.Time {

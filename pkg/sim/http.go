@@ -587,6 +587,8 @@ type Status struct {
 	Begun bool      `json:"begun"`
 	Done  bool      `json:"done"`
 	Sent  int64     `json:"sent"`
+	// Unheard is how many messages the ledger has as sent to nobody.
+	Unheard int64 `json:"unheard"`
 	// Withheld is how many messages, none of which the ledger has, would have been sent if Mute had
 	// not silenced them for everyone who had joined.
 	Withheld    int64  `json:"withheld"`
@@ -609,7 +611,8 @@ func (s *Sim) Status() Status {
 	st := Status{Now: s.cfg.Clock.Now().UTC(), Begun: isClosed(s.begin), Done: isClosed(s.done), Totals: s.Totals(), Raised: s.Raised()}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	st.Sent, st.Withheld, st.Connections, st.Channels, st.Faults = s.sent, s.withheld, len(s.conns), len(s.model.channels), s.faults
+	st.Sent, st.Unheard, st.Withheld, st.Faults = s.sent, s.unheard, s.withheld, s.faults
+	st.Connections, st.Channels = len(s.conns), len(s.model.channels)
 	for _, ch := range s.model.channels {
 		if ch.live {
 			st.Live++

@@ -54,6 +54,7 @@ type Sim struct {
 	accounts map[string]*account
 	counts   counts
 	sent     int64
+	unheard  int64 // told to nobody, in the ledger
 	withheld int64 // by Mute, from everyone who had joined
 	delayed  []delayed
 	touched  []*conn

@@ -877,6 +877,7 @@ func TestSlowReader(t *testing.T) {
 	c.join(s.Logins()[0])
 	s.Begin()
 	eventually(t, "the connection is cut off", func() bool { return s.Status().Connections == 0 })
+	eventually(t, "nobody hears a message", func() bool { return s.Status().Unheard > 0 })
 	sent := s.Sent()
 	again := login(t, s, "justinfan2")
 	again.join(s.Logins()[0])
@@ -898,8 +899,8 @@ func TestSlowReader(t *testing.T) {
 		}
 		n++
 	}
-	if n == 0 {
-		t.Error("no message is told to have been sent to nobody")
+	if int64(n) != s.Status().Unheard {
+		t.Errorf("%d messages are told to have been sent to nobody, want %d", n, s.Status().Unheard)
 	}
 }
 

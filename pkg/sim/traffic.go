@@ -127,6 +127,7 @@ func (s *Sim) sendMessage(msg *message, at time.Time) {
 	}
 	if alone {
 		s.ledger.write(&entry)
+		s.unheard++
 		return
 	}
 	l := &s.line
