@@ -376,6 +376,11 @@ func (d *demo) createEvent(ctx context.Context) (err error) {
 	if n := len(imported.Unresolved) + len(imported.Unknown) + len(imported.Invalid); n > 0 {
 		return fmt.Errorf("%d of the simulator's channels were not found at it: %s", n, imported.Detail)
 	}
+	if d.gifts != nil && d.rows == nil {
+		if err := d.setGoals(ctx); err != nil {
+			return err
+		}
+	}
 	action := control.Start
 	if d.rows != nil {
 		// Event time stands a moment before the recording's first minute: starting now would make
@@ -384,6 +389,27 @@ func (d *demo) createEvent(ctx context.Context) (err error) {
 	}
 	_, err = d.client.SetState(ctx, demoEvent, action)
 	return err
+}
+
+// setGoals gives the event and some of its channels goals that fall one after the other.
+func (d *demo) setGoals(ctx context.Context) error {
+	lists := map[string]string{record.AllChannels: `amount,text
+500,Everybody says hello in a language of their own
+2500,A karaoke with those who lost a bet
+10000,The next game is chosen by chat
+50000,A concert for one hour
+250000,A night of board games
+1000000,Next year again
+`}
+	for _, login := range d.sim.Logins()[:min(3, len(d.sim.Logins()))] {
+		lists[login] = "amount,text\n25,A joke\n250,A dance\n2500,Blue hair\n"
+	}
+	for channel, list := range lists {
+		if _, err := d.client.ImportGoals(ctx, demoEvent, control.GoalImport{Channel: channel, Format: "csv", Author: demoEvent}, []byte(list)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // join waits until every channel is read by as many collectors as it should be, and whoever asks the charity
